@@ -1,0 +1,42 @@
+# Tallygate. `make help` lists what there is.
+.DEFAULT_GOAL := help
+BIN := .venv/bin
+
+help: ## List the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+venv: ## Set up .venv from requirements.lock
+	@.ci/venv
+
+dev: venv ## Run the whole system here: Postgres, Valkey, Envoy, a sample API and Tallygate
+	@exec $(BIN)/tallygate dev
+
+smoke: venv ## Start the whole system, drive real requests through Envoy, print what came back, stop
+	@$(BIN)/tallygate dev --smoke
+
+test: venv ## Run every test, against real servers
+	@$(BIN)/python -m pytest -q -n 2
+
+bench: venv ## Ask every question of benchmarks/ anew and write down the answers: some ten minutes
+	@for question in scale propagation acts decisions; do $(BIN)/python -m benchmarks.$$question || exit 1; done
+
+check: venv ## Lint, format, types, import contracts
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: venv ## Format the code and mend what the linter can
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+protos: venv ## Generate service/tallygate/_proto anew
+	@.ci/protos
+
+lock: ## Write requirements.lock anew from pyproject.toml
+	@.ci/lock
+
+clean: ## Remove what these targets made
+	rm -rf .venv .tallygate .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+
+.PHONY: help venv dev smoke test bench check format protos lock clean

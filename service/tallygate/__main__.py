@@ -1,0 +1,5 @@
+"""`python -m tallygate` is `tallygate`."""
+
+from tallygate.cli.main import run
+
+run()
