@@ -1,0 +1,74 @@
+"""The license store in memory: for tests, simulations and trying things out.
+
+Same promises as Postgres (tests/contract/test_license_store.py). Owns its licenses and their change log;
+keeps nothing over a restart. For one event loop.
+"""
+
+from collections.abc import Sequence
+
+from tallygate.core.errors import StoreUnavailableError
+from tallygate.licenses.license import License
+from tallygate.licenses.routes import RouteRule
+from tallygate.licenses.store import ROUTES_SUBJECT, Change, Changes, Found, FoundRoutes
+
+
+class MemoryLicenseStore:
+    """A LicenseStore; `is_available = False` makes every read fail, as a lost Postgres does."""
+
+    def __init__(self) -> None:
+        """Begin empty, at generation 0."""
+        self.is_available = True
+        self._licenses: dict[bytes, License] = {}
+        self._rules: tuple[RouteRule, ...] = ()
+        self._changes: list[Change] = []
+        self._newest = 0
+        self._pruned_to = 0
+
+    def put(self, digest: bytes, entry: License, *, subject: str | None = None) -> Change:
+        """Store `entry` under `digest` as a change of `subject`, by default of its token."""
+        self._licenses[digest] = entry
+        return self.record_change(entry.token if subject is None else subject)
+
+    def put_routes(self, rules: Sequence[RouteRule]) -> Change:
+        """Put these route rules in force."""
+        self._rules = tuple(rules)
+        return self.record_change(ROUTES_SUBJECT)
+
+    def record_change(self, subject: str) -> Change:
+        """Give `subject` the next number of the change log."""
+        self._newest += 1
+        change = Change(self._newest, subject)
+        self._changes.append(change)
+        return change
+
+    def prune(self, upto: int) -> None:
+        """Forget the changes with numbers up to `upto`."""
+        self._changes = [change for change in self._changes if change.generation > upto]
+        self._pruned_to = max(self._pruned_to, min(upto, self._newest))
+
+    async def find(self, digests: Sequence[bytes]) -> Found:
+        """Return the license of the token stored under one of these digests."""
+        self._require_available()
+        known = (self._licenses[digest] for digest in digests if digest in self._licenses)
+        return Found(next(known, None), self._newest)
+
+    async def routes(self) -> FoundRoutes:
+        """Return the route rules in force."""
+        self._require_available()
+        return FoundRoutes(self._rules, self._newest)
+
+    async def changes_since(self, generation: int) -> Changes:
+        """Return every change with a number above `generation`."""
+        self._require_available()
+        changes = tuple(change for change in self._changes if change.generation > generation)
+        return Changes(changes, self._pruned_to <= generation <= self._newest)
+
+    async def generation(self) -> int:
+        """Return the number of the newest change."""
+        self._require_available()
+        return self._newest
+
+    def _require_available(self) -> None:
+        if not self.is_available:
+            message = "the store was told to be unavailable"
+            raise StoreUnavailableError(message)

@@ -1,0 +1,105 @@
+"""Route rules: which part of the API a request asks for, and what it costs there.
+
+The first rule that matches decides. A template's segments are literal, `{name}` for exactly one segment,
+or a final `**` for any number of them. A rule for GET also covers HEAD, and a trailing slash is the same
+path, because upstreams commonly treat them so and a rule must not be walked around.
+"""
+
+import re
+from dataclasses import dataclass
+from functools import lru_cache
+from urllib.parse import quote, unquote_to_bytes
+
+_LITERALS = "!$&'()*+,=:@{}"  # besides letters, digits, - . _ ~ and the slash: what is written undecoded
+_PLAIN = re.compile(r"[A-Za-z0-9\-._~/" + re.escape(_LITERALS) + "]*")
+_AMBIGUOUS = re.compile(
+    r"//|[\\;#\x00-\x1f\x7f]"  # read in several ways, or cut away, when they stand as they are
+    r"|%(?:2[fF]|5[cC]|3[bB]|25|[01][0-9a-fA-F]|7[fF])"  # the same encoded: / \ ; % and control characters
+    r"|%(?![0-9a-fA-F]{2})"  # no encoding at all
+    r"|(?:^|/)(?:\.|%2[eE]){1,2}(?:/|$)"  # dot segments
+)
+_MEMOISED_CHARS = 256
+_LONGEST_PATH = 8192
+DEFAULT_METER = "requests"
+
+
+@dataclass(frozen=True, slots=True)
+class RouteRule:
+    """Method (`*` for any) and path template, the units per meter, and what the caller needs.
+
+    `costs` are (meter, units) pairs; units of 0 look without spending.
+    """
+
+    method: str
+    template: str
+    costs: tuple[tuple[str, int], ...] = ((DEFAULT_METER, 1),)
+    scope: str | None = None
+    feature: str | None = None
+
+    @property
+    def text(self) -> str:
+        """Return the rule as it is written: `GET /v1/reports/{id}`."""
+        return f"{self.method} {self.template}"
+
+
+EVERYTHING = RouteRule("*", "/**")
+"""The rule in force where no catalogue names routes: any request costs one."""
+
+
+class RouteTable:
+    """Compiled route rules; matching tries one regular expression per rule, memoised for paths of usual length."""
+
+    def __init__(self, rules: tuple[RouteRule, ...]) -> None:
+        """Compile `rules`; none at all means `EVERYTHING`."""
+        self.rules = rules or (EVERYTHING,)
+        self._compiled = tuple((rule, re.compile(_pattern(rule.template))) for rule in self.rules)
+        self._memoised = lru_cache(maxsize=4096)(self._match)
+
+    def match(self, method: str, path: str) -> RouteRule | None:
+        """Return the first rule for this method and `normal_path`, None when no rule is."""
+        return (self._memoised if len(method) + len(path) <= _MEMOISED_CHARS else self._match)(method, path)
+
+    def _match(self, method: str, path: str) -> RouteRule | None:
+        # Upstreams exist that take `get` for GET: a rule must not depend on it.
+        method = method.upper()
+        method = "GET" if method == "HEAD" else method
+        for rule, pattern in self._compiled:
+            if rule.method in ("*", method) and pattern.fullmatch(path):
+                return rule
+        return None
+
+
+def normal_path(target: str) -> str | None:
+    """Return the path of a request target as rules see it, or None when its meaning is in doubt.
+
+    The query is cut at the first `?` by hand, for URL libraries have been fooled here. What remains is
+    brought to one spelling per octet (RFC 3986 §6.2.2): `%41` is `A`, `%2a` and `%2A` are `*`, a space is
+    `%20`. Doubled slashes, dot segments, encoded slashes and backslashes, path parameters, fragments,
+    control characters, encoded percent signs and octets that are not UTF-8 are refused: an upstream may
+    read them as another path than the one a rule was matched on. So are paths of more than 8,192
+    characters, which would hold up everybody else's requests.
+    """
+    path = target.partition("?")[0]
+    if len(path) > _LONGEST_PATH or not path.startswith("/") or _AMBIGUOUS.search(path):
+        return None
+    if not _PLAIN.fullmatch(path):
+        try:
+            octets = unquote_to_bytes(path)
+            octets.decode()
+        except UnicodeError:
+            return None
+        path = quote(octets, safe="/" + _LITERALS)
+    return path.rstrip("/") or "/"
+
+
+def _pattern(template: str) -> str:
+    segments = template.strip("/").split("/") if template.strip("/") else []
+    pattern = ""
+    for segment in segments:
+        if segment == "**":
+            pattern += "(?:/.*)?"
+        elif segment.startswith("{"):
+            pattern += "/[^/]+"
+        else:
+            pattern += "/" + re.escape(segment)
+    return pattern or "/"
