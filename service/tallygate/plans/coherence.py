@@ -1,0 +1,96 @@
+"""What the parts of a plan file ask of each other: plans of routes, routes of plans, plans of plans.
+
+Owns the mistakes that no part shows by itself. Each is noted where it is mended.
+"""
+
+from collections.abc import Iterable
+
+from tallygate.licenses.routes import RouteRule
+from tallygate.limits.limit import EXACT_INTEGER, LimitKind, OnExceed
+from tallygate.plans.document import LimitMode, Plan, PlanLimit
+from tallygate.plans.fields import Field, Record
+from tallygate.plans.meters import Meters, expand_costs
+from tallygate.plans.parse_plan import ReadPlan
+from tallygate.plans.parse_routes import ReadRoute
+from tallygate.plans.problems import did_you_mean, shown
+
+_Costliest = dict[str, tuple[int, str]]
+
+
+def check_grants(routes: Iterable[ReadRoute], plans: Iterable[ReadPlan]) -> None:
+    """Note every scope and feature that a route asks for and no plan grants."""
+    scopes = {scope for read in plans for scope in read.plan.scopes}
+    features = {key for read in plans for key in read.plan.features if _has(read.plan, key)}
+    for record, rule in routes:
+        for name, needed, granted in (("scope", rule.scope, scopes), ("feature", rule.feature, features)):
+            if needed is not None and needed not in granted:
+                mend = did_you_mean(needed, granted) or f"add it to the {name}s of a plan"
+                record.fields[name].wrong(f"no plan grants {shown(needed)}", mend)
+
+
+def check_trials(plans: Iterable[ReadPlan]) -> None:
+    """Note every trial that downgrades to its own plan, or to one the file does not have."""
+    keys = {read.plan.key for read in plans} - {""}
+    for read in plans:
+        if read.downgrade_to is None or read.plan.trial is None or read.plan.trial.to is None:
+            continue
+        to, others = read.plan.trial.to, keys - {read.plan.key}
+        if to == read.plan.key:
+            read.downgrade_to.wrong("a trial cannot downgrade to its own plan", "name a smaller one")
+        elif to not in others:
+            read.downgrade_to.wrong(f"no plan {shown(to)} in this file", did_you_mean(to, others) or "add it")
+
+
+def check_costs(routes: Iterable[ReadRoute], meters: Meters) -> None:
+    """Note every route whose costs, counted up the tree of meters, are too large to be counted exactly."""
+    for record, rule in routes:
+        for meter, units in expand_costs(rule.costs, meters):
+            if units >= EXACT_INTEGER:
+                problem = f"{units} {meter}, those of its children counted in, are out of bounds"
+                record.fields["cost"].wrong(problem, f"at most {EXACT_INTEGER - 1}")
+
+
+def check_reach(routes: Iterable[ReadRoute], plans: Iterable[ReadPlan], meters: Meters) -> None:
+    """Note every limit that can never let one request of a route pass, though the plan grants the route."""
+    expanded = [(rule, expand_costs(rule.costs, meters)) for _, rule in routes]
+    for read in plans:
+        costliest: _Costliest = {}
+        for rule, costs in expanded:
+            if _grants(read.plan, rule):
+                for meter, units in costs:
+                    costliest[meter] = max(costliest.get(meter, (0, "")), (units, rule.text))
+        for record, limit in read.limits:
+            units, route = costliest.get(limit.meter, (0, ""))
+            _check_limit(record, limit, units, route)
+
+
+def _check_limit(record: Record, limit: PlanLimit, units: int, route: str) -> None:
+    """Note a limit that `units` at once can never pass. One of 0, or in shadow, is meant so."""
+    at_once = _at_once(record, limit)
+    if at_once is None or limit.mode is LimitMode.SHADOW:
+        return
+    most, field, mend = at_once
+    if 0 < most < units:
+        field.wrong(f"{shown(route)} costs {units} {limit.meter} and could never pass", mend.format(units))
+
+
+def _at_once(record: Record, limit: PlanLimit) -> tuple[int, Field, str] | None:
+    """Return the most units one request can take, where that is written, and the mend; None without a bound."""
+    if limit.kind is LimitKind.RATE:
+        return limit.burst, record.get("burst") or record.fields["rate"], "write a burst of at least {}"
+    if limit.kind is not LimitKind.QUOTA:  # credits can be granted
+        return None
+    if limit.on_exceed is OnExceed.OVERAGE:
+        if limit.allow_until is None:
+            return None
+        return limit.allow_until.ceiling(limit.amount), record.fields["allow_until"], "allow at least {} units"
+    return limit.amount, record.fields["quota"], "write at least {}, or 0 to grant none"
+
+
+def _grants(plan: Plan, rule: RouteRule) -> bool:
+    has_scope = rule.scope is None or rule.scope in plan.scopes
+    return has_scope and (rule.feature is None or _has(plan, rule.feature))
+
+
+def _has(plan: Plan, feature: str) -> bool:
+    return plan.features.get(feature, False) is not False

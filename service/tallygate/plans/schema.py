@@ -1,0 +1,233 @@
+"""The JSON Schema of the plan file (draft 2020-12), for editors and for those who generate plan files.
+
+Owns what of the grammar a schema can say: keys, forms, and which words go together within one value. What
+parts ask of each other across the file (`coherence`) it cannot say: `tallygate plans validate` has the last
+word. A valid plan file is valid here, as long as text that YAML takes for a number or a truth value is quoted.
+"""
+
+import re
+from collections.abc import Iterable
+from enum import StrEnum
+from typing import Any
+
+from tallygate.limits.limit import EXACT_INTEGER, CountedPer, FailPolicy, LimitKind, OnExceed
+from tallygate.plans import (
+    fields,
+    notation,
+    parse_amounts,
+    parse_features,
+    parse_limits,
+    parse_meters,
+    parse_phases,
+    parse_plan,
+    parse_prices,
+    parse_routes,
+)
+from tallygate.plans.document import ChargeModel, GraceLimits, LimitMode, QuotaPeriod, TrialBasis, TrialEnd
+from tallygate.plans.parse import MAXIMUM_PLANS
+
+Schema = dict[str, Any]
+
+
+def plan_file_schema() -> Schema:
+    """Return the schema of a plan file."""
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "$id": "urn:tallygate:plan-file:1",
+        "title": "Tallygate plan file",
+        "type": "object",
+        "properties": {
+            "meters": _map(
+                fields.NAME, _record({"parent": _ref("name")}), parse_meters.MAXIMUM_METERS, "What is counted."
+            ),
+            "routes": _list(_ref("route"), parse_routes.MAXIMUM_ROUTES, "Route rules: the first that matches decides."),
+            "plans": _list(_ref("plan"), MAXIMUM_PLANS, "What is offered."),
+        },
+        "additionalProperties": False,
+        "anyOf": [{"required": ["plans"]}, {"required": ["routes"]}],
+        "$defs": {
+            "name": _text(fields.NAME, fields.NAME_MEND),
+            "whole": _whole(),
+            "money": _money(),
+            "scope": _text(parse_plan.SCOPE, parse_plan.SCOPE_MEND),
+            "route": _route(),
+            "plan": _plan(),
+            "price": _price(),
+            "trial": _trial(),
+            "grace": _grace(),
+            "feature": _feature(),
+            "limit": _limit(),
+            "charge": _charge(),
+        },
+    }
+
+
+def _route() -> Schema:
+    return _record(
+        {
+            "match": _text(
+                re.compile(rf"(?!HEAD )(?:{parse_routes.METHOD.pattern}) +/[^?]*"), "Such as: GET /v1/things/{id}"
+            ),
+            "cost": _map(fields.NAME, _ref("whole"), None, "Units for each meter.") | {"minProperties": 1},
+            "scope": _ref("scope"),
+            "feature": _text(parse_features.FEATURE_KEY, "The feature a plan must have."),
+        },
+        required=["match"],
+    )
+
+
+def _plan() -> Schema:
+    properties = {
+        "key": _ref("name"),
+        "name": {"type": "string", "minLength": 1, "maxLength": parse_plan.TITLE_LENGTH},
+        "price": _ref("price"),
+        "trial": _ref("trial"),
+        "grace": _ref("grace"),
+        "scopes": _list(_ref("scope"), parse_plan.MAXIMUM_SCOPES, "What its tokens may do.") | {"uniqueItems": True},
+        "features": _map(
+            parse_features.FEATURE_KEY, _ref("feature"), parse_features.MAXIMUM_FEATURES, "What the upstream reads."
+        ),
+        "limits": _list(_ref("limit"), parse_limits.MAXIMUM_LIMITS, "All apply at once."),
+        "overage": _map(fields.NAME, _ref("charge"), None, "What units beyond the amount cost, by meter."),
+        "upgrade_url": _text(parse_plan.URL, "Told in refusals that a larger plan would have allowed."),
+    }
+    charges = {"properties": {"overage": {"minProperties": 1}}, "required": ["overage"]}
+    return _record(properties, required=["key"]) | {"if": charges, "then": _need("price", "limits")}
+
+
+def _price() -> Schema:
+    currency = _text(re.compile("[A-Z]{3}"), "ISO 4217, such as USD.")
+    properties = {"amount": _ref("money"), "currency": currency, "every": _one_of(parse_prices.BILLED_EVERY)}
+    return _record(properties, required=["amount", "currency"])
+
+
+def _trial() -> Schema:
+    properties = {
+        "days": _days(),
+        "basis": _one_of(TrialBasis),
+        "at_end": _one_of(TrialEnd),
+        "to": _ref("name"),
+    }
+    downgrades = {"properties": {"at_end": {"const": TrialEnd.DOWNGRADE}}, "required": ["at_end"]}
+    return _record(properties, required=["days"]) | {"if": downgrades, "then": _need("to"), "else": _without("to")}
+
+
+def _grace() -> Schema:
+    share = _text(notation.SHARE, "Percent of each limit, from 1% to 99%.")
+    reduced = {"properties": {"limits": {"const": GraceLimits.REDUCED}}, "required": ["limits"]}
+    properties = {"days": _days(), "limits": _one_of(GraceLimits), "share": share}
+    return _record(properties, required=["days"]) | {"if": reduced, "else": _without("share")}
+
+
+def _feature() -> Schema:
+    percent = {"type": ["number", "string"], "minimum": 0, "maximum": 100, "pattern": _whole_of(notation.PERCENT)}
+    return {
+        "anyOf": [
+            {"type": "boolean"},
+            {"type": "number", "exclusiveMinimum": -(10**15), "exclusiveMaximum": 10**15},
+            _text(parse_features.TEXT, "Printable ASCII."),
+            _record({"rollout": percent}, required=["rollout"]),
+        ]
+    }
+
+
+def _limit() -> Schema:
+    properties = {
+        "name": _ref("name"),
+        "rate": _text(re.compile(rf"[0-9_]+ */ *{notation.WINDOW.pattern}"), "Such as 50/s or 100/10s."),
+        "burst": _whole(1),
+        "quota": _ref("whole"),
+        "period": _one_of(QuotaPeriod),
+        "credits": _ref("whole"),
+        "refill": _record(
+            {"amount": _whole(1), "every": _one_of(parse_amounts.REFILLED_EVERY)}, required=["amount", "every"]
+        ),
+        "concurrency": _whole(1),
+        "hold": _text(notation.HOLD, "Such as 30s, 5m or 1h."),
+        "meter": _ref("name"),
+        "per": _one_of(CountedPer),
+        "on_exceed": _one_of(OnExceed),
+        "allow_until": _text(
+            re.compile(f"{notation.TIMES.pattern}|{notation.UNITS.pattern}"), "Such as 3x, 1.5x or 4500 units."
+        ),
+        "mode": _one_of(LimitMode),
+        "fail": _one_of(FailPolicy),
+    }
+    needs = {name: [kind.value] for name, kind in parse_amounts.BELONGS_TO.items()}
+    overage = {"properties": {"on_exceed": {"const": OnExceed.OVERAGE}}, "required": ["on_exceed"]}
+    return _record(properties, required=["name"]) | {
+        "oneOf": [_need(kind.value) for kind in LimitKind],
+        "dependentRequired": needs | {"quota": ["period"]},
+        "if": overage,
+        "then": {"not": {"anyOf": [_need("rate"), _need("concurrency")]}},
+        "else": _without("allow_until"),
+    }
+
+
+def _charge() -> Schema:
+    tier = {"up_to": _whole(1), "unit": _ref("money"), "flat": _ref("money")}
+    parts = {
+        "unit": _ref("money"),
+        "tiers": {"type": "array", "items": _record(tier, required=["unit"]), "minItems": 1}
+        | {"maxItems": parse_prices.MAXIMUM_TIERS},
+        "size": _whole(1),
+        "price": _ref("money"),
+    }
+    models = []
+    for model, names in parse_prices.CHARGE_KEYS.items():
+        properties = {"model": {"const": model.value}, **{name: parts[name] for name in names}}
+        models.append(_record(properties, required=["model", *names]))
+    return {"type": "object", "properties": {"model": _one_of(ChargeModel)}, "required": ["model"], "oneOf": models}
+
+
+def _whole(minimum: int = 0) -> Schema:
+    """Return what a whole number may be: a number, or its digits, for YAML 1.2 reads `1_000` as text."""
+    digits = _whole_of(notation.WHOLE)
+    return {"type": ["integer", "string"], "minimum": minimum, "maximum": EXACT_INTEGER - 1, "pattern": digits}
+
+
+def _money() -> Schema:
+    return {"type": ["string", "number"], "minimum": 0, "pattern": _whole_of(fields.DECIMAL)}
+
+
+def _days() -> Schema:
+    return _whole(1) | {"maximum": parse_phases.MAXIMUM_DAYS}
+
+
+def _record(properties: Schema, required: list[str] | None = None) -> Schema:
+    record = {"type": "object", "properties": properties, "additionalProperties": False}
+    return record | ({"required": required} if required else {})
+
+
+def _map(key: re.Pattern[str], value: Schema, most: int | None, description: str) -> Schema:
+    described = {"description": description, "type": "object", "propertyNames": {"pattern": _whole_of(key)}}
+    return described | {"additionalProperties": value} | ({"maxProperties": most} if most else {})
+
+
+def _list(item: Schema, most: int, description: str) -> Schema:
+    return {"description": description, "type": "array", "items": item, "maxItems": most}
+
+
+def _text(pattern: re.Pattern[str], description: str) -> Schema:
+    return {"description": description, "type": "string", "pattern": _whole_of(pattern)}
+
+
+def _one_of(choices: Iterable[StrEnum]) -> Schema:
+    return {"enum": [choice.value for choice in choices]}
+
+
+def _ref(name: str) -> Schema:
+    return {"$ref": f"#/$defs/{name}"}
+
+
+def _need(*names: str) -> Schema:
+    return {"required": list(names)}
+
+
+def _without(name: str) -> Schema:
+    return {"not": _need(name)}
+
+
+def _whole_of(pattern: re.Pattern[str]) -> str:
+    """Return the pattern for all of a text; ours are such as ECMA 262 reads alike."""
+    return f"^(?:{pattern.pattern})$"

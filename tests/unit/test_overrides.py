@@ -1,0 +1,143 @@
+"""The terms a contract has of its own: every mistake named at once, and the same document back."""
+
+import json
+from typing import Any
+
+import pytest
+from support.offers import offers
+
+from tallygate.limits.limit import EXACT_INTEGER, OnExceed
+from tallygate.plans.contract import LimitOverride, Overrides
+from tallygate.plans.overrides import (
+    InvalidOverridesError,
+    Known,
+    known_of,
+    overrides_from_document,
+    overrides_to_document,
+    parse_overrides,
+)
+
+PLANS = {plan.key: plan for plan in offers().plans}
+KNOWN = known_of([PLANS["pro"]], ["audit_trail"])
+GOOD = {
+    "limits": {
+        "monthly": {"amount": 5_000_000, "on_exceed": "overage", "ceiling": 6_000_000},
+        "burst": {"burst": 0, "amount": 200},
+    },
+    "features": {"reports": False, "seats": 25, "tier": "platinum", "beta": True, "audit_trail": "weekly"},
+    "scopes": {"add": ["reports.read"], "remove": ["things.write"]},
+}
+
+
+def parsed(document: object, known: Known = KNOWN) -> Overrides:
+    """Return what a document says."""
+    return parse_overrides(json.dumps(document), "test", known)
+
+
+def wrong(document: object) -> dict[str, str]:
+    """Return what is wrong with a document, by field."""
+    with pytest.raises(InvalidOverridesError) as refused:
+        parsed(document)
+    return {problem.field: f"{problem.problem} ({problem.mend})" for problem in refused.value.problems}
+
+
+def test_everything_that_may_be_overridden_is_read() -> None:
+    """Amount, burst, overage and its end, features of every type, scopes more and fewer."""
+    assert parsed(GOOD) == Overrides(
+        limits={
+            "monthly": LimitOverride(5_000_000, on_exceed=OnExceed.OVERAGE, ceiling=6_000_000),
+            "burst": LimitOverride(200, burst=0),
+        },
+        features={"reports": False, "seats": 25, "tier": "platinum", "beta": True, "audit_trail": "weekly"},
+        add_scopes=frozenset({"reports.read"}),
+        remove_scopes=frozenset({"things.write"}),
+    )
+
+
+def test_what_was_written_is_read_again() -> None:
+    """The stored document means what was typed; what is not said is not in it."""
+    documents: list[dict[str, Any]] = [GOOD, {}, {"limits": {}}, {"features": {"seats": 1}}]
+    for document in documents:
+        overrides = parsed(document)
+        stored = json.loads(json.dumps(overrides_to_document(overrides)))
+        assert overrides_from_document(stored) == overrides
+    assert overrides_to_document(parsed({"limits": {}, "scopes": {"add": []}})) == {}
+
+
+def test_yaml_is_read_as_well() -> None:
+    """A file may be written as plan files are, with a line for each mistake."""
+    assert parse_overrides("limits:\n  monthly: {amount: 5_000_000}\n", "terms.yaml", KNOWN).limits == {
+        "monthly": LimitOverride(5_000_000)
+    }
+    with pytest.raises(InvalidOverridesError, match=r"terms.yaml:2: limits.monthly.amount"):
+        parse_overrides("limits:\n  monthly: {amount: many}\n", "terms.yaml", KNOWN)
+
+
+def test_every_mistake_is_told_at_once() -> None:
+    """One run names all that is wrong, each by its field and with its mend."""
+    found = wrong(
+        {
+            "limits": {"montly": {"amount": 1}, "burst": {"amount": "5", "ceiling": 5}, "monthly": {}},
+            "features": {"seats": "many", "sso": True, "reports": 1, "tier": True, "beta": 0.5},
+            "scopes": {"add": ["two words"], "remove": ["things.delete"], "replace": []},
+            "price": 1,
+        }
+    )
+    assert set(found) == {
+        "",
+        "limits.montly",
+        "limits.burst.amount",
+        "limits.burst.ceiling",
+        "limits.monthly",
+        "features.seats",
+        "features.sso",
+        "features.reports",
+        "features.tier",
+        "features.beta",
+        "scopes",
+        "scopes.add[0]",
+        "scopes.remove[0]",
+    }
+    assert "did you mean monthly?" in found["limits.montly"]
+    assert "write true or false" in found["features.reports"]
+    assert "write a number" in found["features.seats"]
+
+
+@pytest.mark.parametrize(
+    ("own", "field"),
+    [
+        ({"monthly": {"burst": 5}}, "limits.monthly.burst"),
+        ({"monthly": {"amount": -1}}, "limits.monthly.amount"),
+        ({"monthly": {"amount": 1.5}}, "limits.monthly.amount"),
+        ({"monthly": {"amount": True}}, "limits.monthly.amount"),
+        ({"monthly": {"amount": None}}, "limits.monthly.amount"),
+        ({"monthly": {"amount": EXACT_INTEGER}}, "limits.monthly.amount"),
+        ({"monthly": {"on_exceed": "explode"}}, "limits.monthly.on_exceed"),
+        ({"monthly": {"ceiling": 5000}}, "limits.monthly.ceiling"),
+        ({"monthly": {"on_exceed": "overage", "ceiling": 999}}, "limits.monthly.ceiling"),
+        ({"burst": {"amount": 0}}, "limits.burst.amount"),
+        ({"burst": {"burst": 10**10}}, "limits.burst.burst"),
+        ({"burst": {"on_exceed": "overage"}}, "limits.burst.on_exceed"),
+        ({"monthly": [1]}, "limits.monthly"),
+        ([], "limits"),
+    ],
+)
+def test_a_limit_that_could_not_be_enforced_is_refused(own: Any, field: str) -> None:  # noqa: ANN401 - any JSON
+    """What is accepted can be counted exactly, and means something for that kind of limit."""
+    assert set(wrong({"limits": own})) == {field}
+
+
+@pytest.mark.parametrize("document", [[], 1, None, "text", {"limits": 1, "features": [], "scopes": "all"}])
+def test_what_is_no_document_is_refused(document: object) -> None:
+    """Whatever JSON is sent, the answer names what is wrong with it."""
+    assert wrong(document)
+
+
+def test_a_limit_of_a_plan_to_come_may_be_overridden() -> None:
+    """The contract's present and future plans are all known; where two differ the first counts."""
+    both = known_of([PLANS["trial"], PLANS["pro"]])
+    assert parsed({"limits": {"monthly": {"amount": 1}, "burst": {"amount": 2}}}, both).limits.keys() == {
+        "monthly",
+        "burst",
+    }
+    assert both.limits["monthly"] == PLANS["trial"].limits[0]

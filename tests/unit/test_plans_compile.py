@@ -1,0 +1,95 @@
+"""What a plan version grants under one contract."""
+
+from datetime import UTC, datetime
+
+import pytest
+
+from tallygate.core.periods import Calendar, Period, PeriodUnit
+from tallygate.licenses.license import Grant
+from tallygate.limits.limit import CountedPer, FailPolicy, Limit, LimitKind, OnExceed
+from tallygate.plans.contract import Contract
+from tallygate.plans.document import Plan
+from tallygate.plans.grant import compile_grant
+from tallygate.plans.parse import parse
+
+ANCHOR = datetime(2026, 1, 31, 9, 30, tzinfo=UTC)
+CONTRACT = Contract("cus_1", "pro@1", ANCHOR, "Europe/Berlin", datetime(2026, 2, 1, tzinfo=UTC))
+
+
+def plan_with(body: str) -> Plan:
+    """Return a plan that has `body`."""
+    return parse(f"plans: [{{key: pro, {body}}}]", "f").plans[0]
+
+
+def only_limit(text: str, rest: str = "") -> Limit:
+    """Return the compiled form of one limit."""
+    (limit,) = compile_grant(plan_with(f"limits: [{{name: it, {text}}}]{rest}"), "pro@1", CONTRACT).limits
+    return limit
+
+
+def test_a_grant_is_what_the_plan_says() -> None:
+    """Scopes, features and the way up arrive as they were published."""
+    plan = plan_with("scopes: [a, b], features: {x: 1}, upgrade_url: https://example.com/")
+    assert compile_grant(plan, "pro@3", CONTRACT) == Grant(
+        plan="pro@3",
+        plan_key="pro",
+        scopes=frozenset({"a", "b"}),
+        features={"x": 1},
+        limits=(),
+        upgrade_url="https://example.com/",
+    )
+
+
+def test_a_rate_needs_no_calendar() -> None:
+    """Amount, window and burst arrive as they were written."""
+    assert only_limit("rate: 50/s, burst: 100, per: token, mode: shadow, fail: open") == Limit(
+        "it",
+        LimitKind.RATE,
+        50,
+        per=CountedPer.TOKEN,
+        window_us=1_000_000,
+        burst=100,
+        is_shadow=True,
+        fail=FailPolicy.OPEN,
+    )
+
+
+def test_credits_need_no_calendar() -> None:
+    """A balance has no period."""
+    assert only_limit("credits: 7, meter: tokens") == Limit("it", LimitKind.CREDITS, 7, meter="tokens")
+
+
+@pytest.mark.parametrize("unit", PeriodUnit)
+def test_a_calendar_period_keeps_to_the_subscription_s_time_zone(unit: PeriodUnit) -> None:
+    """A day is the customer's day, not UTC's, and it has nothing to do with the billing anchor."""
+    assert only_limit(f"quota: 1, period: {unit.value}").calendar == Calendar(unit, None, "Europe/Berlin")
+
+
+@pytest.mark.parametrize("every", ["day", "week", "month", "year"])
+def test_the_billing_period_is_the_price_s_from_the_anchor(every: str) -> None:
+    """A quota per billing period begins anew when the subscription is billed."""
+    limit = only_limit("quota: 1, period: billing", f", price: {{amount: 1, currency: USD, every: {every}}}")
+    assert limit.calendar == Calendar(PeriodUnit(every), ANCHOR, "Europe/Berlin")
+
+
+def test_without_a_price_the_billing_period_is_a_month() -> None:
+    """A free plan still has billing periods; the anchor's day 31 is clamped in a shorter month."""
+    calendar = only_limit("quota: 1, period: billing").calendar
+    assert calendar == Calendar(PeriodUnit.MONTH, ANCHOR, "Europe/Berlin")
+    february = Period(datetime(2026, 2, 28, 9, 30, tzinfo=UTC), datetime(2026, 3, 31, 8, 30, tzinfo=UTC))
+    assert calendar.period_at(datetime(2026, 3, 1, tzinfo=UTC)) == february
+
+
+def test_an_overage_has_the_end_that_is_written() -> None:
+    """`allow_until` becomes units; without it an overage has no end, and without overage there is no ceiling."""
+    text = "quota: 1_000, period: day, on_exceed: overage"
+    for end, ceiling in ((", allow_until: 1.5x", 1500), (", allow_until: 1_200 units", 1200), ("", None)):
+        limit = only_limit(text + end)
+        assert (limit.on_exceed, limit.ceiling, limit.admits_up_to) == (OnExceed.OVERAGE, ceiling, ceiling)
+    assert only_limit("quota: 1_000, period: day").admits_up_to == 1000
+
+
+def test_a_license_does_not_share_the_plan_s_features() -> None:
+    """Changing one subscription's terms could otherwise change a plan."""
+    plan = plan_with("features: {x: 1}")
+    assert compile_grant(plan, "pro@1", CONTRACT).features is not plan.features
