@@ -1,0 +1,71 @@
+"""Read Envoy's CheckRequest into a CheckInput.
+
+Owns which of Envoy's attributes are believed: `http.id` is Envoy's own, `x-request-id` is the client's to
+choose; `source` is always the direct peer, so the client behind a proxy is `x-envoy-external-address`, which
+an edge Envoy sets itself (`use_remote_address`) and which must not reach us where it does not.
+Raises UnreadableRequestError, and nothing else.
+"""
+
+from collections.abc import Iterable
+
+from google.protobuf.message import DecodeError
+
+from tallygate._proto.envoy.v3.base_pb2 import HeaderValue
+from tallygate._proto.envoy.v3.external_auth_pb2 import AttributeContext, CheckRequest
+from tallygate.core.errors import TallygateError
+from tallygate.decision.decision import CheckInput
+
+CLIENT_ADDRESS_HEADER = "x-envoy-external-address"
+
+
+class UnreadableRequestError(TallygateError):
+    """The bytes are no CheckRequest of an HTTP request."""
+
+
+def read(request: bytes) -> CheckInput:
+    """Return what Envoy tells of a request.
+
+    Raises UnreadableRequestError when the bytes cannot be decoded or describe no HTTP request.
+    """
+    try:
+        attributes = CheckRequest.FromString(request).attributes
+    except DecodeError:
+        raise UnreadableRequestError("the bytes are no CheckRequest") from None
+    http = attributes.request.http
+    if not http.method:
+        raise UnreadableRequestError("the CheckRequest describes no HTTP request")
+    headers = _headers(http)
+    return CheckInput(
+        method=http.method,
+        target=http.path,
+        headers=headers,
+        client_address=headers.get(CLIENT_ADDRESS_HEADER) or attributes.source.address.socket_address.address,
+        request_id=http.id or None,
+    )
+
+
+def _headers(http: AttributeContext.HttpRequest) -> dict[str, str]:
+    if http.HasField("header_map"):
+        return _join(http.header_map.headers)
+    return {name.lower(): value for name, value in http.headers.items()}
+
+
+def _join(headers: Iterable[HeaderValue]) -> dict[str, str]:
+    joined: dict[str, str] = {}
+    for header in headers:
+        name, text = header.key.lower(), _text(header)
+        if name in joined:
+            # Cookies alone are joined by a semicolon (RFC 9113 §8.2.3).
+            text = joined[name] + ("; " if name == "cookie" else ",") + text
+        joined[name] = text
+    return joined
+
+
+def _text(header: HeaderValue) -> str:
+    if not header.raw_value:
+        return header.value
+    try:
+        return header.raw_value.decode()
+    except UnicodeDecodeError:
+        # Every byte has a meaning in Latin-1: strange bytes become a strange token, not a failure.
+        return header.raw_value.decode("latin-1")
