@@ -1,0 +1,88 @@
+"""`tallygate plans schema` and `plans diff`, run as people run them."""
+
+import asyncio
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.office import office
+from support.servers import Database
+
+from tallygate.plans.parse import parse
+from tallygate.plans.schema import plan_file_schema
+
+OLD = """
+plans:
+  - {key: free, limits: [{name: daily, quota: 100, period: day}]}
+  - {key: pro, scopes: [a], limits: [{name: daily, quota: 1_000, period: day}]}
+"""
+NEW = OLD.replace("1_000", "2_000").replace("[a]", "[]") + "  - {key: team}\n"
+
+
+@pytest.fixture
+def plan_file(tmp_path: Path) -> Path:
+    """Return a plan file that changes one plan of those that are published, and adds one."""
+    path = tmp_path / "plans.yaml"
+    path.write_text(NEW)
+    return path
+
+
+async def tallygate(*arguments: str, database: Database | None = None) -> str:
+    """Return what a command that succeeds prints."""
+    dsn = {"TALLYGATE_POSTGRES_DSN": database.dsn} if database else {}
+    environment = os.environ | dsn | {"TALLYGATE_PEPPER": "a pepper of tests, long enough to be one"}
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "tallygate", *arguments, stdout=asyncio.subprocess.PIPE, env=environment
+    )
+    printed, _ = await process.communicate()
+    assert process.returncode == 0
+    return printed.decode()
+
+
+async def published(database: Database) -> None:
+    """Publish the plans as they are before the change."""
+    async with office(database) as desk:
+        await desk.plans.apply(parse(OLD, "old.yaml"))
+
+
+async def test_the_schema_is_printed_as_json() -> None:
+    """An editor is pointed at what the command prints."""
+    assert json.loads(await tallygate("plans", "schema")) == plan_file_schema()
+
+
+async def test_a_diff_tells_which_way_each_change_goes(database: Database, plan_file: Path) -> None:
+    """Before publishing, one line a change: what widens, what narrows, what is new and what stays."""
+    await published(database)
+    printed = await tallygate("plans", "diff", str(plan_file), database=database)
+    lines = [line for line in printed.splitlines() if not line.startswith("  subscriptions:")]
+    assert lines == [
+        "free@1  unchanged",
+        "pro@1",
+        "  narrows scopes.a: tokens lose the scope a",
+        "  widens  limits.daily.quota: the limit daily grants 2000 a period instead of 1000",
+        "team",
+        "  neutral team: the plan team is new",
+    ]
+
+
+async def test_a_diff_is_told_to_programs(database: Database, plan_file: Path) -> None:
+    """A pipeline that refuses to narrow without approval reads kinds, not sentences; nothing is published."""
+    await published(database)
+    told: Any = json.loads(await tallygate("plans", "diff", str(plan_file), "--json", database=database))
+    assert [(plan["plan"], plan["newest"], len(plan["changes"])) for plan in told["plans"]] == [
+        ("free", "free@1", 0),
+        ("pro", "pro@1", 2),
+        ("team", None, 1),
+    ]
+    assert told["plans"][1]["changes"][1] == {
+        "field": "limits.daily.quota",
+        "before": 1000,
+        "after": 2000,
+        "kind": "widens",
+        "sentence": "the limit daily grants 2000 a period instead of 1000",
+    }
+    async with office(database) as desk:
+        assert sorted(version.ref for version in await desk.plans.list()) == ["free@1", "pro@1"]
