@@ -7,12 +7,11 @@ from typing import Annotated
 import typer
 
 from tallygate import app
-from tallygate.admin.records import Json
 from tallygate.cli.context import load_settings
 from tallygate.cli.output import AsJson, console, print_json, print_list
 from tallygate.core.errors import InputError
 from tallygate.decision.decision import Allow, CheckInput, Decision
-from tallygate.decision.explain import steps_of
+from tallygate.decision.explain import decision_as_json, steps_of
 
 
 def explain(
@@ -29,7 +28,7 @@ def explain(
     asked = CheckInput(method.upper(), path, {"authorization": f"Bearer {text}"}, client_address)
     decision = asyncio.run(app.explain(load_settings().values, asked))
     if as_json:
-        print_json(_as_json(decision))
+        print_json(decision_as_json(decision))
         return
     steps = [{"step": step.name, "result": step.outcome.value, "seen": step.detail} for step in steps_of(decision)]
     print_list(steps, ("step", "result", "seen"), as_json=False)
@@ -38,26 +37,3 @@ def explain(
 
 def _verdict(decision: Decision) -> str:
     return "allow" if isinstance(decision, Allow) else "deny"
-
-
-def _as_json(decision: Decision) -> Json:
-    return {
-        "decision": _verdict(decision),
-        "reason": decision.reason.value,
-        "plan": None if decision.phase is None else decision.phase.grant.plan,
-        "route": None if decision.route is None else decision.route.text,
-        "steps": [
-            {"name": step.name, "outcome": step.outcome.value, "detail": step.detail} for step in steps_of(decision)
-        ],
-        "limits": [
-            {
-                "name": state.limit.name,
-                "kind": state.limit.kind.value,
-                "amount": state.limit.amount,
-                "remaining": state.remaining,
-                "outcome": state.outcome.value,
-                "reset_s": state.reset_s,
-            }
-            for state in decision.states
-        ],
-    }

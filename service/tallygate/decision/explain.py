@@ -7,6 +7,7 @@ explanation cannot drift from what is enforced.
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from typing import Any
 
 from tallygate.decision.decision import Allow, Decision, Reason
 from tallygate.limits.limiter import Acquisition, Limiter, Subject, Verdict
@@ -93,6 +94,30 @@ def steps_of(decision: Decision) -> list[Step]:
         else:
             steps.append(Step(name, StepOutcome.NOT_REACHED, ""))
     return steps
+
+
+def decision_as_json(decision: Decision) -> dict[str, Any]:
+    """Return the representation of a decision, step by step."""
+    return {
+        "decision": "allow" if isinstance(decision, Allow) else "deny",
+        "reason": decision.reason.value,
+        "plan": None if decision.phase is None else decision.phase.grant.plan,
+        "route": None if decision.route is None else decision.route.text,
+        "steps": [
+            {"name": step.name, "outcome": step.outcome.value, "detail": step.detail} for step in steps_of(decision)
+        ],
+        "limits": [
+            {
+                "name": state.limit.name,
+                "kind": state.limit.kind.value,
+                "amount": state.limit.amount,
+                "remaining": state.remaining,
+                "outcome": state.outcome.value,
+                "reset_s": state.reset_s,
+            }
+            for state in decision.states
+        ],
+    }
 
 
 def _stop(decision: Decision) -> int | None:
