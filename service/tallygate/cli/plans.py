@@ -101,25 +101,20 @@ async def _compared(control: Operations, plan: Plan) -> Json:
     except NotFoundError:
         newest = None
     changes = compare(None if newest is None else plan_from_document(newest.document), plan)
+    pins = await control.plans.pins(plan.key)
     return {
         "plan": plan.key,
         "newest": None if newest is None else newest.ref,
         "changes": [represent(change) for change in changes],
-        "subscriptions": await _pins(control, plan.key),
+        "subscriptions": {f"{plan.key}@{version}": count for version, count in pins.items()},
     }
-
-
-async def _pins(control: Operations, key: str) -> dict[str, int] | None:
-    """Return how many subscriptions are pinned to each version of a plan, None while nobody counts them."""
-    count = getattr(control.plans, "pins", None)
-    return None if count is None else {f"{key}@{version}": pins for version, pins in (await count(key)).items()}
 
 
 def _tell(plan: Json) -> None:
     typer.echo(f"{plan['newest'] or plan['plan']}" + ("" if plan["changes"] else "  unchanged"))
     for change in plan["changes"]:
         typer.echo(f"  {change['kind']:<8}{change['field'] or plan['plan']}: {change['sentence']}")
-    pinned = ", ".join(f"{count} on {version}" for version, count in (plan["subscriptions"] or {}).items() if count)
+    pinned = ", ".join(f"{count} on {version}" for version, count in plan["subscriptions"].items() if count)
     if plan["changes"] and pinned:
         typer.echo(f"  subscriptions: {pinned}; each stays on its version until it is moved")
 
