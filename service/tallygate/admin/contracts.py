@@ -21,6 +21,7 @@ from tallygate.plans.contract import Carry
 from tallygate.plans.document import Plan
 from tallygate.plans.overrides import known_of, overrides_to_document, parse_overrides
 from tallygate.plans.problems import did_you_mean
+from tallygate.plans.recent import PAST_KEPT, is_recent
 
 _MOST_GRANTS = 1000
 
@@ -124,7 +125,8 @@ class Contracts:
             check_running(stored.row, rows.now)
             if expires_at is not None and expires_at <= rows.now:
                 raise InputError("expires", "lies in the past", "choose an instant to come")
-            if len(before.credits) >= _MOST_GRANTS:
+            counted = [grant for grant in contract_of(stored).grants if is_recent(grant, rows.now - PAST_KEPT)]
+            if len(counted) >= _MOST_GRANTS:
                 raise ConflictError("credits", f"{before.id} has {_MOST_GRANTS} grants", "grant more at once")
             _check_credits(await _plans(rows, stored, before), limit)
             made = CreditRecord(new_id("grt", rows.now), limit, amount, rows.now, expires_at)
@@ -141,7 +143,7 @@ async def _plans(rows: Transaction, stored: StoredContract, record: Subscription
 def _check_credits(plans: list[Plan], name: str) -> None:
     found = {limit.name for plan in plans for limit in plan.limits if limit.kind is LimitKind.CREDITS}
     if name not in found:
-        raise InputError("limit", f"there is no credits limit {name!r} in the plan", did_you_mean(name, found))
+        raise ConflictError("limit", f"there is no credits limit {name!r} in the plan", did_you_mean(name, found))
 
 
 async def _changed(rows: Transaction, action: str, before: Subscription, reason: str) -> Subscription:

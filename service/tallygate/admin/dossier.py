@@ -5,7 +5,7 @@ Does not own the rules of compiling (`plans/compile`) nor what a use case change
 read and compiled together, so that moving thousands takes few queries.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 
 from tallygate.admin.catalogue import need_version
@@ -17,17 +17,17 @@ from tallygate.core.errors import NotFoundError
 from tallygate.core.ids import new_id
 from tallygate.licenses.license import Phase, Standing, Terms
 from tallygate.plans.codec import plan_from_document
-from tallygate.plans.compile import compile_terms
 from tallygate.plans.contract import Carry, Contract, CreditGrant, PlanChange
 from tallygate.plans.document import Plan
 from tallygate.plans.overrides import overrides_from_document
+from tallygate.plans.recent import PAST_KEPT, compile_since
 
 _CANCELED = Standing.CANCELED.value
 _MILLISECOND = timedelta(milliseconds=1)
 
 
-def contract_of(stored: StoredContract, shadow: str | None = None) -> Contract:
-    """Return what a subscription's license depends on; `shadow` is the version tried beside its plan."""
+def contract_of(stored: StoredContract, shadows: Mapping[str, str] | None = None) -> Contract:
+    """Return what a subscription's license depends on; `shadows` are the versions tried, by the one they are beside."""
     row = stored.row
     return Contract(
         customer=row.customer,
@@ -48,7 +48,7 @@ def contract_of(stored: StoredContract, shadow: str | None = None) -> Contract:
         grants=tuple(
             CreditGrant(grant.id, grant.limit, grant.amount, grant.at, grant.expires_at) for grant in stored.credits
         ),
-        shadow=shadow,
+        shadows=shadows or {},
     )
 
 
@@ -58,21 +58,12 @@ async def plans_of(rows: Transaction, refs: Sequence[str]) -> dict[str, Plan]:
 
 
 async def compiled(rows: Transaction, stored: Sequence[StoredContract]) -> dict[str, Terms]:
-    """Return what these subscriptions come to, by their ids.
-
-    A shadow runs beside the version that is in force now: whoever is moved, or moves by a scheduled change,
-    has the one of their new version from the next time they are compiled.
-    """
+    """Return what these subscriptions come to, by their ids, from a little before now on."""
     shadows = await rows.plans.running_shadows()
-    plain = {each.row.id: contract_of(each) for each in stored}
-    named = [ref for contract in plain.values() for ref in contract.plans]
-    plans = await plans_of(rows, [*named, *shadows.values()] if shadows else named)
-    terms: dict[str, Terms] = {}
-    for each in stored:
-        found = compile_terms(plain[each.row.id], plans)
-        shadow = shadows.get(found.phase_at(rows.now).grant.plan)
-        terms[each.row.id] = found if shadow is None else compile_terms(contract_of(each, shadow), plans)
-    return terms
+    contracts = {each.row.id: contract_of(each, shadows) for each in stored}
+    plans = await plans_of(rows, [ref for contract in contracts.values() for ref in contract.plans])
+    since_at = rows.now - PAST_KEPT
+    return {owner: compile_since(since_at, contract, plans) for owner, contract in contracts.items()}
 
 
 async def read_all(rows: Transaction, subscription_ids: Sequence[str]) -> list[Subscription]:
@@ -123,7 +114,8 @@ def record_of(stored: StoredContract, now: datetime, terms: Terms | None = None)
     if terms is None:
         message = f"{row.id} was never compiled"
         raise ValueError(message)
-    phase, ahead = terms.phase_at(now), _ahead(terms, now)
+    phase = terms.phase_at(now, row.first_used_at)
+    ahead = _ahead(phase, terms.timeline(row.first_used_at), now)
     until = ahead[0].at if ahead else None
     never_ran = row.ends_at is not None and row.ends_at <= row.starts_at
     return Subscription(
@@ -140,6 +132,7 @@ def record_of(stored: StoredContract, now: datetime, terms: Terms | None = None)
         updated_at=row.updated_at,
         pinned=row.plan,
         trial_to=row.trial_to,
+        first_used_at=row.first_used_at,
         trial_ends_at=until if phase.standing is Standing.TRIALING else None,
         grace_until=until if phase.standing is Standing.GRACE else None,
         suspended_at=row.suspended_at,
@@ -147,16 +140,16 @@ def record_of(stored: StoredContract, now: datetime, terms: Terms | None = None)
         changes=stored.changes,
         overrides=stored.overrides,
         credits=stored.credits,
-        shadow=None if terms.shadow is None else terms.shadow.plan,
+        shadow=None if phase.shadow is None else phase.shadow.plan,
         revision=row.revision,
     )
 
 
-def _ahead(terms: Terms, now: datetime) -> tuple[PhaseAhead, ...]:
-    """Return what is to come, without steps in which neither status nor plan changes."""
-    last = _visible(terms.phase_at(now))
+def _ahead(present: Phase, timeline: Sequence[Phase], now: datetime) -> tuple[PhaseAhead, ...]:
+    """Return what is to come after `present`, without steps in which neither status nor plan changes."""
+    last = _visible(present)
     found: list[PhaseAhead] = []
-    for phase in terms.phases:
+    for phase in timeline:
         if phase.starts_at > now and _visible(phase) != last:
             last = _visible(phase)
             found.append(PhaseAhead(phase.starts_at, *last))

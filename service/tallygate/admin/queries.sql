@@ -130,7 +130,7 @@ SELECT version, count(*) AS subscriptions FROM pinned GROUP BY version ORDER BY 
 
 -- name: subscriptions_on_version
 -- Inputs: plan key, version, now, id to start after, rows at most. Output: ids of live subscriptions that may be on
--- it now (its license knows whether a trial has ended), in order.
+-- it now (its license knows whether a trial has ended), or will be by a change to come, in order.
 SELECT id FROM (
     (SELECT s.id FROM subscriptions s
     WHERE s.plan_key = $1 AND s.plan_version = $2 AND s.id > $4 AND (s.ends_at IS NULL OR s.ends_at > $3)
@@ -145,7 +145,7 @@ SELECT id FROM (
     ORDER BY s.id LIMIT $5)
     UNION
     (SELECT s.id FROM subscription_changes c JOIN subscriptions s ON s.id = c.subscription_id
-    WHERE c.plan_key = $1 AND c.plan_version = $2 AND c.subscription_id > $4 AND c.canceled_at IS NULL AND c.at <= $3
+    WHERE c.plan_key = $1 AND c.plan_version = $2 AND c.subscription_id > $4 AND c.canceled_at IS NULL
         AND (s.ends_at IS NULL OR s.ends_at > $3)
         AND NOT EXISTS (SELECT FROM subscription_changes later
             WHERE later.subscription_id = c.subscription_id AND later.canceled_at IS NULL AND later.at <= $3
@@ -214,15 +214,19 @@ SELECT id FROM subscriptions WHERE id > $1 ORDER BY id LIMIT $2;
 
 -- name: subscription_ids_of_customer
 -- Inputs: customer id, id to start after, rows at most. Output: ids in order of creation.
-SELECT id FROM subscriptions WHERE customer_id = $1 AND id > $2 ORDER BY id LIMIT $3;
+SELECT id FROM subscriptions WHERE (customer_id, id) > ($1, $2) AND customer_id <= $1
+ORDER BY customer_id, id LIMIT $3;
 
 -- name: subscription_ids_of_plan
 -- Inputs: plan key, version, id to start after, rows at most. Output: ids of those made on it, in order of creation.
-SELECT id FROM subscriptions WHERE plan_key = $1 AND plan_version = $2 AND id > $3 ORDER BY id LIMIT $4;
+SELECT id FROM subscriptions
+WHERE (plan_key, plan_version, id) > ($1, $2, $3) AND (plan_key, plan_version) <= ($1, $2)
+ORDER BY plan_key, plan_version, id LIMIT $4;
 
 -- name: live_subscription_ids_of_customer
--- Inputs: customer id, now. Output: ids of those that have not ended, in order.
-SELECT id FROM subscriptions WHERE customer_id = $1 AND (ends_at IS NULL OR ends_at > $2) ORDER BY id;
+-- Inputs: customer id, now. Output: ids of those that run or will, in order; by the index that keeps them apart.
+SELECT id FROM subscriptions WHERE customer_id = $1 AND tstzrange(starts_at, ends_at) && tstzrange($2, NULL)
+ORDER BY id;
 
 -- name: end_subscription
 -- Inputs: id, end or null, now. Overlapping another violates subscriptions_do_not_overlap.
@@ -259,8 +263,9 @@ INSERT INTO subscription_overrides (subscription_id, document, actor, reason, at
 
 -- name: overrides
 -- Inputs: subscription ids. Output: the overrides that count.
-SELECT DISTINCT ON (subscription_id) subscription_id, document FROM subscription_overrides
-WHERE subscription_id = ANY ($1::text[]) ORDER BY subscription_id, id DESC;
+SELECT o.* FROM unnest($1::text[]) AS wanted (id) CROSS JOIN LATERAL (
+    SELECT subscription_id, document FROM subscription_overrides
+    WHERE subscription_id = wanted.id ORDER BY id DESC LIMIT 1) o;
 
 -- name: insert_credits
 -- Inputs: id, subscription id, limit, amount, from, until or null, actor, reason.
@@ -300,9 +305,8 @@ VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10);
 SELECT id FROM tokens WHERE id = ANY ($1::text[]) ORDER BY id FOR NO KEY UPDATE;
 
 -- name: tokens_by_id
--- Inputs: ids. Output: the tokens with family, subscription and last use, in order.
-SELECT t.*, f.subscription_id, f.name, s.customer_id, s.environment, u.at AS last_used_at
-FROM tokens t JOIN token_families f ON f.id = t.family_id JOIN subscriptions s ON s.id = f.subscription_id
+-- Inputs: ids. Output: the tokens with the environment of their subscription and their last use, in order.
+SELECT t.*, s.environment, u.at AS last_used_at FROM tokens t JOIN subscriptions s ON s.id = t.subscription_id
 LEFT JOIN token_last_used u ON u.token_id = t.id
 WHERE t.id = ANY ($1::text[]) ORDER BY t.id;
 
@@ -316,17 +320,16 @@ SELECT id FROM tokens WHERE id > $1 ORDER BY id LIMIT $2;
 
 -- name: token_ids_of_family
 -- Inputs: family id, id to start after, rows at most. Output: ids in order of creation.
-SELECT id FROM tokens WHERE family_id = $1 AND id > $2 ORDER BY id LIMIT $3;
+SELECT id FROM tokens WHERE (family_id, id) > ($1, $2) AND family_id <= $1 ORDER BY family_id, id LIMIT $3;
 
 -- name: token_ids_of_subscription
 -- Inputs: subscription id, id to start after, rows at most. Output: ids in order of creation.
-SELECT t.id FROM token_families f JOIN tokens t ON t.family_id = f.id
-WHERE f.subscription_id = $1 AND t.id > $2 ORDER BY t.id LIMIT $3;
+SELECT id FROM tokens WHERE (subscription_id, id) > ($1, $2) AND subscription_id <= $1
+ORDER BY subscription_id, id LIMIT $3;
 
 -- name: token_ids_of_customer
 -- Inputs: customer id, id to start after, rows at most. Output: ids in order of creation.
-SELECT t.id FROM subscriptions s JOIN token_families f ON f.subscription_id = s.id JOIN tokens t ON t.family_id = f.id
-WHERE s.customer_id = $1 AND t.id > $2 ORDER BY t.id LIMIT $3;
+SELECT id FROM tokens WHERE (customer_id, id) > ($1, $2) AND customer_id <= $1 ORDER BY customer_id, id LIMIT $3;
 
 -- name: token_ids_by_hint
 -- Inputs: last four characters, id to start after, rows at most. Output: ids in order of creation.
@@ -334,8 +337,7 @@ SELECT id FROM tokens WHERE hint = $1 AND id > $2 ORDER BY id LIMIT $3;
 
 -- name: token_ids_by_name
 -- Inputs: name, id to start after, rows at most. Output: ids in order of creation.
-SELECT t.id FROM token_families f JOIN tokens t ON t.family_id = f.id
-WHERE f.name = $1 AND f.name <> '' AND t.id > $2 ORDER BY t.id LIMIT $3;
+SELECT id FROM tokens WHERE name <> '' AND (name, id) > ($1, $2) AND name <= $1 ORDER BY name, id LIMIT $3;
 
 -- name: revoke_tokens
 -- Inputs: ids, instant (may lie ahead). An earlier revocation stands.
@@ -385,26 +387,34 @@ UPDATE admin_keys SET revoked_at = coalesce(revoked_at, $2) WHERE id = $1;
 UPDATE admin_keys SET last_used_at = $2 WHERE id = $1;
 
 -- name: claim_answer
--- Inputs: actor, key's digest, request hash, nonce, pepper id, now, expiry. Takes the key unless an answer stands under it,
--- waiting for whoever is about to put one there. Output: a row if it was taken.
-INSERT INTO idempotency_keys AS standing (actor, key_digest, request_hash, nonce, pepper_id, created_at, expires_at)
-VALUES ($1, $2, $3, $4, $5, $6, $7)
+-- Inputs: actor, key's digest, request hash, nonce, pepper id, now, expiry, when others may take over or null. Takes the
+-- key unless an answer stands under it or the same request is under way, waiting for whoever is about to put an answer
+-- there. Output: a row if it was taken.
+INSERT INTO idempotency_keys AS standing
+    (actor, key_digest, request_hash, nonce, pepper_id, created_at, expires_at, free_at)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
 ON CONFLICT (actor, key_digest) DO UPDATE SET request_hash = excluded.request_hash, nonce = excluded.nonce,
     pepper_id = excluded.pepper_id,
     status = NULL, headers = NULL, body = NULL, secret_prefix = NULL,
-    created_at = excluded.created_at, expires_at = excluded.expires_at
-WHERE standing.expires_at <= excluded.created_at OR standing.status IS NULL
+    created_at = excluded.created_at, expires_at = excluded.expires_at, free_at = excluded.free_at
+WHERE standing.expires_at <= excluded.created_at OR (standing.status IS NULL
+    AND standing.free_at <= excluded.created_at AND standing.request_hash = excluded.request_hash)
 RETURNING actor;
 
 -- name: answer
--- Inputs: actor, key's digest. Output: the answer that stands under it.
-SELECT request_hash, nonce, pepper_id, status, headers, body, secret_prefix FROM idempotency_keys
+-- Inputs: actor, key's digest. Output: what stands under it; without a status its request is under way.
+SELECT request_hash, nonce, pepper_id, status, headers, body, secret_prefix, free_at FROM idempotency_keys
 WHERE actor = $1 AND key_digest = $2;
 
 -- name: put_answer
--- Inputs: actor, key's digest, status, headers (json), body, what comes before a secret or null.
-UPDATE idempotency_keys SET status = $3, headers = $4::jsonb, body = $5, secret_prefix = $6
-WHERE actor = $1 AND key_digest = $2;
+-- Inputs: actor, key's digest, status, headers (json), body, what comes before a secret or null, nonce. Nothing happens
+-- when somebody else has taken the key since.
+UPDATE idempotency_keys SET status = $3, headers = $4::jsonb, body = $5, secret_prefix = $6, free_at = NULL
+WHERE actor = $1 AND key_digest = $2 AND nonce = $7;
+
+-- name: free_answer
+-- Inputs: actor, key's digest, nonce. Takes away what was claimed with this nonce and has no answer.
+DELETE FROM idempotency_keys WHERE actor = $1 AND key_digest = $2 AND nonce = $3 AND status IS NULL;
 
 -- name: prune_answers
 -- Inputs: now. Forgets some answers that have expired; those somebody is at are left.
@@ -429,15 +439,19 @@ VALUES ($1, $2, $3, $4, $5::jsonb, $6::jsonb, $7, $8);
 SELECT * FROM audit WHERE id > $1 ORDER BY id LIMIT $2;
 
 -- name: audit_of_object
--- Inputs: object, number to start after, rows at most, actor or null, action or null.
+-- Inputs: object, number to start after, rows at most, actor or null, action or null. Goes through the object's own
+-- entries until it has a page: as many as there were acts on it, however many tokens its customer has.
 SELECT * FROM audit WHERE object = $1 AND id > $2
     AND ($4::text IS NULL OR actor = $4) AND ($5::text IS NULL OR action = $5)
 ORDER BY id LIMIT $3;
 
 -- name: audit_of_actor
--- Inputs: actor, number to start after, rows at most, action or null.
-SELECT * FROM audit WHERE (actor, id) > ($1, $2) AND actor <= $1 AND ($4::text IS NULL OR action = $4)
-ORDER BY actor, id LIMIT $3;
+-- Inputs: actor, number to start after, rows at most.
+SELECT * FROM audit WHERE (actor, id) > ($1, $2) AND actor <= $1 ORDER BY actor, id LIMIT $3;
+
+-- name: audit_of_actor_and_action
+-- Inputs: actor, number to start after, rows at most, action.
+SELECT * FROM audit WHERE actor = $1 AND (action, id) > ($4, $2) AND action <= $4 ORDER BY action, id LIMIT $3;
 
 -- name: audit_of_action
 -- Inputs: action, number to start after, rows at most.

@@ -106,7 +106,8 @@ class Subscription:
     """A customer's contract.
 
     `plan` is the version in force (before the start: the one it begins with), `pinned` the one it was made on,
-    `trial_to` the one its trial falls back to. `phases` are what is to come; `overrides` are terms of its own.
+    `trial_to` the one its trial falls back to. `first_used_at` is told of one whose trial begins with the first
+    request, seconds after that. `phases` are what is to come; `overrides` are terms of its own.
     """
 
     id: str
@@ -122,6 +123,7 @@ class Subscription:
     updated_at: datetime
     pinned: str
     trial_to: str | None
+    first_used_at: datetime | None
     trial_ends_at: datetime | None
     grace_until: datetime | None
     suspended_at: datetime | None

@@ -1,7 +1,8 @@
 """Use cases of shadows: trying a version beside the one in force, on live traffic, without any effect.
 
-While a shadow runs, every license of the version in force carries the tried one too (`Terms.shadow`). The
-subscriptions are compiled anew in batches, each a transaction of its own; starting again what was broken
+While a shadow runs, every phase on the version beside which it runs carries the tried one too (`Phase.shadow`),
+so whoever comes to that version later, by a scheduled change or the end of a trial, has it from that instant on.
+The subscriptions are compiled anew in batches, each a transaction of its own; starting again what was broken
 off compiles the rest.
 """
 
@@ -25,7 +26,7 @@ class Shadows:
         self._desk = desk
 
     async def start(self, ref: str, shadow_ref: str, *, reason: str = "") -> Shadow:
-        """Try `shadow_ref` beside `ref`, for everybody who is on `ref`; raise ConflictError beside another one."""
+        """Try `shadow_ref` beside `ref`, for all who are or will be on `ref`; raise ConflictError beside another."""
         check_reason(reason)
         async with self._desk.transaction() as rows:
             plan, tried = await need_version(rows, ref), await need_version(rows, shadow_ref)
@@ -42,16 +43,19 @@ class Shadows:
         return replace(running, subscriptions=await self._recompile(plan))
 
     async def stop(self, ref: str, *, reason: str = "") -> Shadow:
-        """Stop trying a version beside `ref`; raise NotFoundError when none is."""
+        """Stop trying a version beside `ref`; raise NotFoundError when none is, having finished an earlier stop."""
         check_reason(reason)
+        stopped = None
         async with self._desk.transaction() as rows:
             plan = await need_version(rows, ref)
             await rows.plans.lock(plan)
-            running = _running(ref, await rows.plans.running_shadow(plan))
-            await rows.plans.stop_shadow(running.id)
-            stopped = replace(running, stopped_at=rows.now)
-            rows.audit("plan.shadow_stop", plan.ref, as_json(running), as_json(stopped), reason)
-        return replace(stopped, subscriptions=await self._recompile(plan))
+            running = await rows.plans.running_shadow(plan)
+            if running is not None:
+                await rows.plans.stop_shadow(running.id)
+                stopped = replace(running, stopped_at=rows.now)
+                rows.audit("plan.shadow_stop", plan.ref, as_json(running), as_json(stopped), reason)
+        count = await self._recompile(plan)
+        return replace(_running(ref, stopped), subscriptions=count)
 
     async def show(self, ref: str) -> Shadow:
         """Return what is tried beside `ref` now; raise NotFoundError."""
@@ -64,7 +68,7 @@ class Shadows:
             return await rows.plans.shadows(after, limit)
 
     async def _recompile(self, plan: PlanVersion) -> int:
-        """Compile everybody who is on `plan` anew; return how many."""
+        """Compile everybody who is or will be on `plan` anew; return how many."""
         count, after = 0, ""
         while True:
             async with self._desk.transaction() as rows:

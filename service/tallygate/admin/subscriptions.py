@@ -56,7 +56,7 @@ class Subscriptions:
             await rows.customers.hold(payer.id)
             payer = await need_customer(rows, payer.id)
             if payer.status == CustomerStatus.CLOSED:
-                raise InputError("customer", f"{payer.key} is closed", "create a new customer")
+                raise ConflictError("customer", f"{payer.key} is closed", "create a new customer")
             version = await need_offered(rows, plan)
             start = starts_at or rows.now
             made = SubscriptionRow(

@@ -10,7 +10,7 @@ from tallygate.admin.desk import need_customer
 from tallygate.admin.dossier import need_subscription, read_all
 from tallygate.admin.records import Subscription
 from tallygate.admin.transaction import Transaction
-from tallygate.core.errors import InputError
+from tallygate.core.errors import ConflictError, InputError
 from tallygate.tokens.format import Environment
 
 
@@ -21,7 +21,7 @@ async def contract_for(
     if subscription is not None:
         contract = await need_subscription(rows, subscription)
         if environment is not None and contract.environment != environment.value:
-            raise InputError("env", f"{contract.id} is {contract.environment}", "leave --env out")
+            raise ConflictError("env", f"{contract.id} is {contract.environment}", "leave --env out")
         return contract
     if customer is None:
         raise InputError("subscription", "is missing", "give --subscription, or --customer")
@@ -32,20 +32,20 @@ async def contract_for(
         if contract.status != "canceled" and environment in (None, Environment(contract.environment))
     ]
     if not found:
-        raise InputError("customer", f"{payer.key} has no subscription", "see `tallygate subscriptions create`")
+        raise ConflictError("customer", f"{payer.key} has no subscription", "see `tallygate subscriptions create`")
     if len(found) > 1:
-        raise InputError("customer", f"{payer.key} has {len(found)} subscriptions", "name one with --subscription")
+        raise ConflictError("customer", f"{payer.key} has {len(found)} subscriptions", "name one with --subscription")
     return found[0]
 
 
 async def check_scopes(rows: Transaction, contract: Subscription, scopes: tuple[str, ...] | None) -> None:
     """Refuse scopes that the contract neither grants now nor will by what is known of it."""
     terms = await rows.subscriptions.terms(contract.id)
-    granted = {scope for phase in terms.phases for scope in phase.grant.scopes} if terms else set[str]()
+    granted = {scope for phase in terms.every_phase for scope in phase.grant.scopes} if terms else set[str]()
     unknown = sorted(set(scopes or ()) - granted)
     if unknown:
         known = ", ".join(sorted(granted)) or "none"
-        raise InputError("scopes", f"{contract.plan} does not grant {', '.join(unknown)}", f"it grants {known}")
+        raise ConflictError("scopes", f"{contract.plan} does not grant {', '.join(unknown)}", f"it grants {known}")
 
 
 def in_order(scopes: tuple[str, ...] | None) -> tuple[str, ...] | None:

@@ -17,9 +17,9 @@ from tallygate.admin.rows.customers import CustomerRows
 from tallygate.admin.rows.plans import PlanRows
 from tallygate.admin.rows.subscriptions import SubscriptionRows
 from tallygate.admin.rows.tokens import TokenRows
+from tallygate.core.redaction import hide_secrets
 from tallygate.licenses.codec import encode_terms
 from tallygate.licenses.license import Terms
-from tallygate.log import hide_secrets
 
 
 class Transaction:

@@ -1,12 +1,14 @@
 """When a subscription was first used: what a trial that begins with the first request is counted from.
 
-The counter store keeps the instant of the first request that was allowed; this process remembers it. Only
-licenses with such a trial ask. While the store does not answer, the trial goes on.
+The license has the instant once the database was told. Until then the counter store has it, from the first
+request that was allowed on; this process remembers it and hands it on (`licenses/first_used`). Only licenses
+with such a trial ask. While the store does not answer, the trial goes on.
 """
 
 from datetime import datetime
 
 from tallygate.core.errors import DependencyError
+from tallygate.licenses.first_used import FirstUses
 from tallygate.licenses.license import License
 from tallygate.limits.limiter import Limiter, Subject
 
@@ -14,23 +16,31 @@ _REMEMBERED = 100_000
 
 
 class FirstUse:
-    """Asks the counter store, and once it knows, never again."""
+    """Looks at the license, asks the counter store, and once it knows, never again."""
 
-    def __init__(self, limiter: Limiter) -> None:
-        """Ask `limiter`."""
+    def __init__(self, limiter: Limiter, uses: FirstUses) -> None:
+        """Ask `limiter`, and note in `uses` what the license does not have."""
         self._limiter = limiter
+        self._uses = uses
         self._known: dict[str, datetime] = {}
 
     async def of(self, token_license: License) -> datetime | None:
         """Return when the license's subscription was first used; None if it was not, or no trial depends on it."""
         if token_license.terms.first_use is None:
             return None
+        if token_license.first_used_at is not None:
+            self._uses.settle(token_license.subscription)
+            return token_license.first_used_at
         known = self._known.get(token_license.subscription)
-        return known if known is not None else await self._ask(token_license, is_look=True)
+        if known is None:
+            return await self._ask(token_license, is_look=True)
+        self._uses.note(token_license.subscription, known)
+        return known
 
     async def begin(self, token_license: License) -> None:
         """Take a request that was allowed for the first use, unless there was one before."""
-        if token_license.terms.first_use is not None and token_license.subscription not in self._known:
+        is_waiting = token_license.terms.first_use is not None and token_license.first_used_at is None
+        if is_waiting and token_license.subscription not in self._known:
             await self._ask(token_license, is_look=False)
 
     async def _ask(self, token_license: License, *, is_look: bool) -> datetime | None:
@@ -43,4 +53,5 @@ class FirstUse:
             if len(self._known) >= _REMEMBERED:
                 self._known.pop(next(iter(self._known)))
             self._known[token_license.subscription] = at
+            self._uses.note(token_license.subscription, at)
         return at

@@ -18,6 +18,7 @@ from tallygate.credentials.extract import AmbiguousCredential, Credential, Crede
 from tallygate.decision.decision import Allow, CheckInput, Decision, Deny, Reason
 from tallygate.decision.first_use import FirstUse
 from tallygate.decision.rules import Refusal, find_route, refuse_network, refuse_route, refuse_status, refuse_token
+from tallygate.licenses.first_used import FirstUses
 from tallygate.licenses.license import License, Phase
 from tallygate.licenses.routes import RouteRule, RouteTable
 from tallygate.limits.limit import FailPolicy, LimitKind
@@ -58,8 +59,9 @@ class Pipeline:
         clock: Clock,
         places: CredentialPlaces = CredentialPlaces(),  # noqa: B008 - an immutable value
         decision_id: Callable[[], str] = new_decision_id,
+        first_uses: FirstUses | None = None,
     ) -> None:
-        """Take everything a decision needs; nothing is read later."""
+        """Take everything a decision needs; nothing is read later. `first_uses` learns when subscriptions began."""
         self._licenses = licenses
         self._limiter = limiter
         self._local = local
@@ -68,7 +70,7 @@ class Pipeline:
         self._clock = clock
         self._places = places
         self._decision_id = decision_id
-        self._first_use = FirstUse(limiter)
+        self._first_use = FirstUse(limiter, first_uses or FirstUses())
 
     async def check(self, asked: CheckInput) -> Decision:  # noqa: PLR0911 - any step of the story may end it
         """Decide one request; raises nothing that a dependency's failure could cause."""
@@ -164,7 +166,7 @@ class Case:
     def acquisition(self, route: RouteRule, request_id: str | None) -> Acquisition:
         """Return what the request consumes: every limit, in shadow too, whose meter the route costs."""
         costs = dict(route.costs)
-        shadow = self.license.terms.shadow
+        shadow = self.phase.shadow
         limits = self.phase.grant.limits + (shadow.limits if shadow else ())
         return Acquisition(
             subject=subject_of(self.license, self.phase),
@@ -175,7 +177,7 @@ class Case:
         )
 
     def _shadow_refusal(self, route: RouteRule, verdict: Verdict) -> Reason | None:
-        shadow = self.license.terms.shadow
+        shadow = self.phase.shadow
         refusal = refuse_route(self.license, shadow, route) if shadow else None
         if refusal is not None:
             return refusal.reason

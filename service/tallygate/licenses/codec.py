@@ -34,6 +34,7 @@ class _StoredLicense(msgspec.Struct):
     expires_at: datetime | None = None
     revoked_at: datetime | None = None
     disabled_at: datetime | None = None
+    first_used_at: datetime | None = None
 
 
 class _StoredRule(msgspec.Struct):
@@ -63,11 +64,11 @@ def decode_terms(text: bytes) -> Terms:
     if not terms.phases or (terms.first_use and not terms.first_use.then):
         message = "terms without a phase"
         raise ValueError(message)
-    phases = [*terms.phases, *terms.first_use.then] if terms.first_use else terms.phases
-    limits = [limit for phase in phases for limit in phase.grant.limits]
+    grants = [grant for phase in terms.every_phase for grant in (phase.grant, phase.shadow) if grant is not None]
+    limits = [limit for grant in grants for limit in grant.limits]
     anchors = [limit.calendar.anchor_at for limit in limits if limit.calendar is not None]
     until_at = terms.first_use.until_at if terms.first_use else None
-    _require_offsets(*(phase.starts_at for phase in phases), *anchors, until_at)
+    _require_offsets(*(phase.starts_at for phase in terms.every_phase), *anchors, until_at)
     return terms
 
 
@@ -85,7 +86,8 @@ def decode_license(text: str | bytes, terms_of: Callable[[bytes], Terms] = decod
     Terms object.
     """
     stored = _decode(_license, text)
-    _require_offsets(stored.not_before_at, stored.expires_at, stored.revoked_at, stored.disabled_at)
+    own = (stored.not_before_at, stored.expires_at, stored.revoked_at, stored.disabled_at, stored.first_used_at)
+    _require_offsets(*own)
     return License(
         customer=stored.customer,
         customer_status=stored.customer_status,
@@ -100,6 +102,7 @@ def decode_license(text: str | bytes, terms_of: Callable[[bytes], Terms] = decod
         expires_at=stored.expires_at,
         revoked_at=stored.revoked_at,
         disabled_at=stored.disabled_at,
+        first_used_at=stored.first_used_at,
     )
 
 

@@ -5,7 +5,7 @@ Time is never baked in: the phases of a subscription are data that the decision 
 trials end, grace runs out and changes take effect on time with the control plane and Postgres down.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from ipaddress import IPv4Network, IPv6Network
@@ -57,7 +57,8 @@ class Phase:
     """A stretch of a subscription's life: from `starts_at` until the next phase starts.
 
     `is_unpaid`: suspended because payment failed and the grace is over. `counters` is empty, or an id of
-    its own for counters that began afresh at a change (`carry: reset`).
+    its own for counters that began afresh at a change (`carry: reset`). `shadow` is what the version tried
+    beside the plan of this phase would grant, counted beside and never deciding.
     """
 
     starts_at: datetime
@@ -65,6 +66,7 @@ class Phase:
     grant: Grant
     is_unpaid: bool = False
     counters: str = ""
+    shadow: Grant | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,29 +81,49 @@ class FirstUseTrial:
     then: tuple[Phase, ...]
     until_at: datetime | None = None
 
-    def is_over(self, now: datetime, first_used_at: datetime) -> bool:
-        """Tell whether the trial has run out, and not been ended before by a change."""
+    def over_at(self, first_used_at: datetime) -> datetime | None:
+        """Return when the trial runs out; None when a change ends it before."""
         over_at = first_used_at + timedelta(seconds=self.lasts_s)
-        return over_at <= now and (self.until_at is None or over_at <= self.until_at)
+        return over_at if self.until_at is None or over_at <= self.until_at else None
 
 
 @dataclass(frozen=True, slots=True)
 class Terms:
     """Everything a subscription will be, compiled: its phases in order, each with what it grants.
 
-    The first phase also stands for all time before it. `first_use` is set while a trial waits for its
-    first request; `shadow` is what another version would grant, counted beside and never deciding.
+    The first phase also stands for all time before it. `first_use` is set where a trial begins with the
+    first request: when it ends is not in here.
     """
 
     phases: tuple[Phase, ...]
     first_use: FirstUseTrial | None = None
-    shadow: Grant | None = None
+
+    @property
+    def every_phase(self) -> tuple[Phase, ...]:
+        """Return all phases that may ever be in force, those after a trial from first use too."""
+        return self.phases if self.first_use is None else self.phases + self.first_use.then
 
     def phase_at(self, now: datetime, first_used_at: datetime | None = None) -> Phase:
         """Return the phase in force at `now`, given when the subscription was first used, if it was."""
         trial = self.first_use
-        is_over = trial is not None and first_used_at is not None and trial.is_over(now, first_used_at)
-        return _in_force(trial.then if trial is not None and is_over else self.phases, now)
+        if trial is None or first_used_at is None:
+            return _in_force(self.phases, now)
+        over_at = trial.over_at(first_used_at)
+        return _in_force(self.phases if over_at is None or now < over_at else trial.then, now)
+
+    def timeline(self, first_used_at: datetime | None = None) -> tuple[Phase, ...]:
+        """Return the phases as one life: those of the trial, and from its end on those that follow it.
+
+        What is in force by it at any instant is what `phase_at` says; only the phase in which the trial ends
+        begins there instead of where it would have without a trial.
+        """
+        trial = self.first_use
+        over_at = trial.over_at(first_used_at) if trial is not None and first_used_at is not None else None
+        if trial is None or over_at is None:
+            return self.phases
+        before = (phase for phase in self.phases if phase.starts_at < over_at)
+        after = (phase for phase in trial.then if phase.starts_at > over_at)
+        return (*before, replace(_in_force(trial.then, over_at), starts_at=over_at), *after)
 
 
 def _in_force(phases: tuple[Phase, ...], now: datetime) -> Phase:
@@ -119,7 +141,8 @@ class License:
 
     `scopes` None means all of the plan's. `networks` empty means from anywhere. `revoked_at` may lie in
     the future: a rotated token works until then. `generation` is the change sequence its terms were
-    compiled at (see `store`).
+    compiled at (see `store`). `first_used_at` is when its subscription was first used, None while the
+    database has not been told.
     """
 
     customer: str
@@ -135,6 +158,7 @@ class License:
     expires_at: datetime | None = None
     revoked_at: datetime | None = None
     disabled_at: datetime | None = None
+    first_used_at: datetime | None = None
 
     def scopes_under(self, grant: Grant) -> frozenset[str]:
         """Return the token's scopes as far as `grant` still has them."""

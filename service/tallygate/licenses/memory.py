@@ -4,7 +4,9 @@ Same promises as Postgres (tests/contract/test_license_store.py). Owns its licen
 keeps nothing over a restart. For one event loop.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
 
 from tallygate.core.errors import StoreUnavailableError
 from tallygate.licenses.license import License
@@ -51,6 +53,15 @@ class MemoryLicenseStore:
         self._require_available()
         known = (self._licenses[digest] for digest in digests if digest in self._licenses)
         return Found(next(known, None), self._newest)
+
+    async def note_first_uses(self, uses: Mapping[str, datetime]) -> Collection[str]:
+        """Note when these subscriptions (ids) were first used; return those to be told again: none."""
+        self._require_available()
+        for digest, entry in self._licenses.items():
+            at = uses.get(entry.subscription)
+            if at is not None and (entry.first_used_at is None or at < entry.first_used_at):
+                self._licenses[digest] = replace(entry, first_used_at=at)
+        return ()
 
     async def routes(self) -> FoundRoutes:
         """Return the route rules in force."""

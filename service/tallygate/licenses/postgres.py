@@ -5,7 +5,8 @@ so a cache can go on with what it has instead of making each request wait for a 
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from datetime import datetime
 from functools import lru_cache
 
 import asyncpg
@@ -76,6 +77,11 @@ class PostgresLicenseStore:
     async def note_used(self, tokens: Sequence[str]) -> None:
         """Note that these tokens (ids) were used about now."""
         await self._rows("note_used", list(tokens))
+
+    async def note_first_uses(self, uses: Mapping[str, datetime]) -> Collection[str]:
+        """Note when these subscriptions (ids) were first used; return those to be told again."""
+        rows = await self._rows("note_first_uses", list(uses), list(uses.values()))
+        return {row["id"] for row in rows}
 
     async def _rows(self, query: str, *arguments: object) -> list[asyncpg.Record]:
         # Only what Postgres itself does is guarded: one row we cannot read is no outage.

@@ -26,6 +26,12 @@ ORDER BY c.generation LIMIT $2
 -- In:  $1 text[], ids of tokens used about now. Moves each forward at most once an hour.
 SELECT note_tokens_used_v1($1, now())
 
+-- name: note_first_uses
+-- Guarantee: the least instant ever told of a subscription stands; nobody who changes it just then is waited for.
+-- In:  $1 text[], ids of subscriptions; $2 timestamptz[], when each was first used.
+-- Out: id text, those that have to be told again.
+SELECT id FROM note_first_uses_v1($1, $2) AS id
+
 -- name: current_generation
 -- Out: one row. newest bigint, 0 when nothing has ever changed.
 SELECT newest FROM current_generation_v1()

@@ -89,9 +89,7 @@ def own_bytes(entry: License) -> int:
 
 def terms_bytes(terms: Terms) -> int:
     """Estimate what terms take."""
-    grants = [phase.grant for phase in terms.phases]
-    grants += [phase.grant for phase in terms.first_use.then] if terms.first_use else []
-    grants += [terms.shadow] if terms.shadow else []
+    grants = [grant for phase in terms.every_phase for grant in (phase.grant, phase.shadow) if grant is not None]
     return _TERMS_BYTES + sum(_grant_bytes(grant) for grant in grants)
 
 

@@ -31,21 +31,21 @@ _AFTER_TRIAL = {
 def compile_terms(contract: Contract, plans: Mapping[str, Plan]) -> Terms:
     """Return what `contract` comes to; `plans` holds every version `contract.plans` names."""
     grants = {ref: compile_grant(plans[ref], ref, contract) for ref in contract.plans}
+    shadows = {ref: compile_shadow(grants[tried]) for ref, tried in contract.shadows.items() if tried in grants}
 
     def life(beginning: Phases) -> tuple[Phase, ...]:
         phases = _with_changes(beginning, contract, grants)
         phases = _with_payment(phases, contract, plans)
         phases = _with_suspension(phases, contract)
-        before = Phase(_EVER, Standing.SCHEDULED, grants[contract.plan])
-        return (before, *_with_end(with_refills(phases), contract))
+        phases = _with_end(with_refills(phases), contract)
+        return (Phase(_EVER, Standing.SCHEDULED, grants[contract.plan]), *_with_shadows(phases, shadows))
 
     trial, first_use = plans[contract.plan].trial, None
     if trial is not None and trial.basis is TrialBasis.FIRST_USE:
         # Nobody knows here when it will end; from then on, life is as if there had been no trial.
         until_at = min((_takes_force_at(change, contract) for change in contract.changes), default=None)
         first_use = FirstUseTrial(trial.days * _DAY_S, life([_after(trial, contract, grants)]), until_at)
-    shadow = compile_shadow(grants[contract.shadow]) if contract.shadow else None
-    return Terms(life(_beginning(trial, contract, grants)), first_use, shadow)
+    return Terms(life(_beginning(trial, contract, grants)), first_use)
 
 
 def _beginning(trial: Trial | None, contract: Contract, grants: Mapping[str, Grant]) -> Phases:
@@ -126,6 +126,14 @@ def _with_end(phases: Phases, contract: Contract) -> Phases:
     last = _at(phases, contract.ends_at)
     end = Phase(contract.ends_at, Standing.CANCELED, last.grant)
     return [*(phase for phase in phases if phase.starts_at < contract.ends_at), end]
+
+
+def _with_shadows(phases: Phases, shadows: Mapping[str, Grant]) -> Phases:
+    """Whatever is served is tried on the version beside its own; so a change of plan changes the shadow too."""
+    return [
+        replace(phase, shadow=shadows.get(phase.grant.plan)) if phase.standing in _RUNNING else phase
+        for phase in phases
+    ]
 
 
 def _from(phases: Phases, at: datetime, law: Callable[[Phase], Phase]) -> Phases:

@@ -75,7 +75,7 @@ class Contract:
     `plan` is the pinned version (`pro@3`); `trial_to` the version a trial falls back to when it ends in a
     downgrade. Billing periods begin on `anchor_at`; calendar periods on the boundaries of `timezone` (an IANA
     name). `past_due_at` is when a payment failed, None while all is paid. `changes` are in order of `at`.
-    `shadow` is a version that is tried beside the one in force.
+    `shadows` names, by version, the one that is tried beside it while it is in force.
     """
 
     customer: str
@@ -90,10 +90,10 @@ class Contract:
     changes: tuple[PlanChange, ...] = ()
     overrides: Overrides = field(default_factory=Overrides)
     grants: tuple[CreditGrant, ...] = ()
-    shadow: str | None = None
+    shadows: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def plans(self) -> tuple[str, ...]:
         """Return every plan version the license needs, each once."""
-        named = [self.plan, *(change.plan for change in self.changes), self.trial_to, self.shadow]
-        return tuple(dict.fromkeys(ref for ref in named if ref is not None))
+        named = [self.plan, *(change.plan for change in self.changes), *([self.trial_to] if self.trial_to else [])]
+        return tuple(dict.fromkeys([*named, *(self.shadows[ref] for ref in named if ref in self.shadows)]))

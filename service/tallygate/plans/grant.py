@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 
 from tallygate.core.periods import Calendar, PeriodUnit
 from tallygate.licenses.license import Grant
-from tallygate.limits.limit import CreditBucket, CreditRefill, Limit, LimitKind, OnExceed
+from tallygate.limits.limit import CountedPer, CreditBucket, CreditRefill, Limit, LimitKind, OnExceed
 from tallygate.plans.contract import Contract, LimitOverride
 from tallygate.plans.document import LimitMode, Plan, PlanLimit, QuotaPeriod
 from tallygate.plans.rollout import features_of
@@ -103,7 +103,7 @@ def _limit(limit: PlanLimit, plan: Plan, contract: Contract) -> Limit:
         per=limit.per,
         window_us=limit.window_us,
         burst=burst,
-        calendar=None if limit.period is None else _calendar(limit.period, plan, contract),
+        calendar=None if limit.period is None else _calendar(limit.period, limit.per, plan, contract),
         on_exceed=on_exceed,
         ceiling=None if on_exceed is OnExceed.DENY else (ceiling if own.ceiling is None else own.ceiling),
         is_shadow=limit.mode is LimitMode.SHADOW,
@@ -121,11 +121,17 @@ def _limit(limit: PlanLimit, plan: Plan, contract: Contract) -> Limit:
 def _refill(limit: PlanLimit, plan: Plan, contract: Contract) -> CreditRefill | None:
     if limit.refill is None:
         return None
-    return CreditRefill(limit.refill.amount, _calendar(limit.refill.every, plan, contract), contract.starts_at)
+    return CreditRefill(
+        limit.refill.amount, _calendar(limit.refill.every, limit.per, plan, contract), contract.starts_at
+    )
 
 
-def _calendar(period: QuotaPeriod, plan: Plan, contract: Contract) -> Calendar:
-    if period is QuotaPeriod.BILLING:
-        unit = PeriodUnit.MONTH if plan.price is None else plan.price.every
-        return Calendar(unit, contract.anchor_at, contract.timezone)
-    return Calendar(PeriodUnit(period.value), None, contract.timezone)
+def _calendar(period: QuotaPeriod, per: CountedPer, plan: Plan, contract: Contract) -> Calendar:
+    """Return what cuts a limit's time; for what a customer's subscriptions share, a calendar that all of them have."""
+    is_billing = period is QuotaPeriod.BILLING
+    billed_every = PeriodUnit.MONTH if plan.price is None else plan.price.every
+    unit = billed_every if is_billing else PeriodUnit(period.value)
+    if per is CountedPer.CUSTOMER:
+        # Their zones and anchors differ: by any of those, one subscription would move the other's period.
+        return Calendar(unit)
+    return Calendar(unit, contract.anchor_at if is_billing else None, contract.timezone)

@@ -24,7 +24,10 @@ _KINDS_MEND = "write one of rate: 50/s, quota: 1000 with a period, credits: 1000
 
 @dataclass(frozen=True, slots=True)
 class Amount:
-    """What a limit allows, and after what it allows it again; the fields are those of `PlanLimit`."""
+    """What a limit allows, and after what it allows it again; the fields are those of `PlanLimit`.
+
+    `billing_field` is where it says that this is the billing period; None where it is not.
+    """
 
     units: int
     window_us: int = 0
@@ -32,6 +35,7 @@ class Amount:
     period: QuotaPeriod | None = None
     refill: Refill | None = None
     hold_s: int = 0
+    billing_field: Field | None = None
 
 
 def read_kind(record: Record) -> LimitKind | None:
@@ -83,23 +87,26 @@ def _quota(record: Record, field: Field) -> Amount | None:
     units = field.whole(0, EXACT_INTEGER)
     period_field = record.need("period", "write period: " + ", ".join(QuotaPeriod))
     period = period_field.choice(QuotaPeriod) if period_field else None
-    return None if units is None or period is None else Amount(units, period=period)
+    if units is None or period is None:
+        return None
+    return Amount(units, period=period, billing_field=period_field if period is QuotaPeriod.BILLING else None)
 
 
 def _credits(record: Record, field: Field) -> Amount | None:
     units = field.whole(0, EXACT_INTEGER)
     refill_field = record.get("refill")
-    refill = _refill(refill_field) if refill_field else None
-    return None if units is None else Amount(units, refill=refill)
+    refill, billing_field = _refill(refill_field) if refill_field else (None, None)
+    return None if units is None else Amount(units, refill=refill, billing_field=billing_field)
 
 
-def _refill(field: Field) -> Refill | None:
+def _refill(field: Field) -> tuple[Refill | None, Field | None]:
     record = field.record(("amount", "every"))
     amount_field = record.need("amount", "write amount: 1000")
     every_field = record.need("every", "write every: " + ", ".join(REFILLED_EVERY))
     amount = amount_field.whole(1, EXACT_INTEGER) if amount_field else None
     every = every_field.choice(REFILLED_EVERY) if every_field else None
-    return None if amount is None or every is None else Refill(amount, every)
+    billing_field = every_field if every is QuotaPeriod.BILLING else None
+    return (None if amount is None or every is None else Refill(amount, every)), billing_field
 
 
 def _concurrency(record: Record, field: Field) -> Amount | None:

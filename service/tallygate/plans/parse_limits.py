@@ -13,6 +13,11 @@ from tallygate.plans.parse_amounts import BELONGS_TO, KINDS, Amount, read_amount
 from tallygate.plans.parse_meters import KnownMeters
 from tallygate.plans.problems import shown
 
+_NOT_SHARED = (
+    "each of a customer's subscriptions has a billing period of its own",
+    "write per: subscription, or a calendar period such as month",
+)
+
 ReadLimit = tuple[Record, PlanLimit]
 
 MAXIMUM_LIMITS = 20
@@ -46,6 +51,8 @@ def _read_limit(field: Field, taken: set[str], meters: KnownMeters) -> ReadLimit
         return None
     amount = read_amount(record, kind)
     allow_until = _allow_until(record, kind, on_exceed, amount)
+    if amount and amount.billing_field and per is CountedPer.CUSTOMER:
+        amount.billing_field.wrong(*_NOT_SHARED)
     if name is None or meter is None or amount is None:
         return None
     return record, PlanLimit(

@@ -154,6 +154,10 @@ def _limit() -> Schema:
         "fail": _one_of(FailPolicy),
     }
     needs = {name: [kind.value] for name, kind in parse_amounts.BELONGS_TO.items()}
+    of_customer = {"properties": {"per": {"const": CountedPer.CUSTOMER}}, "required": ["per"]}
+    own_period = {"const": QuotaPeriod.BILLING}
+    own_refill = {"type": "object", "properties": {"every": own_period}, "required": ["every"]}
+    shared = {"not": {"anyOf": [_having("period", own_period), _having("refill", own_refill)]}}
     overage = {"properties": {"on_exceed": {"const": OnExceed.OVERAGE}}, "required": ["on_exceed"]}
     return _record(properties, required=["name"]) | {
         "oneOf": [_need(kind.value) for kind in LimitKind],
@@ -161,6 +165,7 @@ def _limit() -> Schema:
         "if": overage,
         "then": {"not": {"anyOf": [_need("rate"), _need("concurrency")]}},
         "else": _without("allow_until"),
+        "allOf": [{"if": of_customer, "then": shared}],
     }
 
 
@@ -222,6 +227,10 @@ def _ref(name: str) -> Schema:
 
 def _need(*names: str) -> Schema:
     return {"required": list(names)}
+
+
+def _having(name: str, value: Schema) -> Schema:
+    return _need(name) | {"properties": {name: value}}
 
 
 def _without(name: str) -> Schema:

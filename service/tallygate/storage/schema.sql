@@ -131,7 +131,9 @@ CREATE TABLE subscriptions (
     trial_to_key      text,
     trial_to_version  integer,
     revision          integer NOT NULL DEFAULT 1,
+    first_used_at     timestamp with time zone,
     CONSTRAINT subscriptions_pkey PRIMARY KEY (id),
+    CONSTRAINT subscriptions_owner UNIQUE (id, customer_id),
     CONSTRAINT subscriptions_id_check CHECK ((id ~ '^sub_[0-9a-z]{26}$'::text)),
     CONSTRAINT subscriptions_environment_check CHECK ((environment = ANY (ARRAY['live'::text, 'test'::text]))),
     CONSTRAINT subscriptions_check CHECK ((ends_at >= starts_at)),
@@ -152,33 +154,36 @@ CREATE TABLE token_families (
     name             text NOT NULL DEFAULT ''::text,
     created_at       timestamp with time zone NOT NULL,
     CONSTRAINT token_families_pkey PRIMARY KEY (id),
+    CONSTRAINT token_families_owner UNIQUE (id, subscription_id, name),
     CONSTRAINT token_families_id_check CHECK ((id ~ '^fam_[0-9a-z]{26}$'::text)),
     CONSTRAINT token_families_subscription_id_fkey FOREIGN KEY (subscription_id) REFERENCES subscriptions(id)
 );
 
-CREATE INDEX token_families_by_subscription ON public.token_families USING btree (subscription_id, id);
-
 CREATE TABLE tokens (
-    id             text NOT NULL,
-    family_id      text NOT NULL,
-    digest         bytea NOT NULL,
-    pepper_id      text NOT NULL,
-    hint           text NOT NULL,
-    scopes         text[],
-    networks       cidr[] NOT NULL DEFAULT '{}'::cidr[],
-    not_before_at  timestamp with time zone,
-    expires_at     timestamp with time zone,
-    revoked_at     timestamp with time zone,
-    disabled_at    timestamp with time zone,
-    created_at     timestamp with time zone NOT NULL,
-    leaked_at      timestamp with time zone,
-    revision       integer NOT NULL DEFAULT 1,
+    id               text NOT NULL,
+    family_id        text NOT NULL,
+    digest           bytea NOT NULL,
+    pepper_id        text NOT NULL,
+    hint             text NOT NULL,
+    scopes           text[],
+    networks         cidr[] NOT NULL DEFAULT '{}'::cidr[],
+    not_before_at    timestamp with time zone,
+    expires_at       timestamp with time zone,
+    revoked_at       timestamp with time zone,
+    disabled_at      timestamp with time zone,
+    created_at       timestamp with time zone NOT NULL,
+    leaked_at        timestamp with time zone,
+    revision         integer NOT NULL DEFAULT 1,
+    subscription_id  text NOT NULL,
+    customer_id      text NOT NULL,
+    name             text NOT NULL,
     CONSTRAINT tokens_pkey PRIMARY KEY (id),
     CONSTRAINT tokens_digest_key UNIQUE (digest),
     CONSTRAINT tokens_id_check CHECK ((id ~ '^tok_[0-9a-z]{26}$'::text)),
     CONSTRAINT tokens_digest_check CHECK ((octet_length(digest) = 32)),
     CONSTRAINT tokens_hint_check CHECK ((length(hint) = 4)),
-    CONSTRAINT tokens_family_id_fkey FOREIGN KEY (family_id) REFERENCES token_families(id)
+    CONSTRAINT tokens_belong_to_family FOREIGN KEY (family_id, subscription_id, name) REFERENCES token_families(id, subscription_id, name),
+    CONSTRAINT tokens_belong_to_customer FOREIGN KEY (subscription_id, customer_id) REFERENCES subscriptions(id, customer_id)
 );
 
 CREATE INDEX tokens_by_family ON public.tokens USING btree (family_id, id);
@@ -275,7 +280,7 @@ AS $function$
             'customer', c.id, 'customer_status', c.status, 'subscription', s.id, 'family', f.id, 'token', t.id,
             'terms', l.terms, 'generation', l.generation, 'scopes', t.scopes, 'networks', t.networks,
             'not_before_at', t.not_before_at, 'expires_at', t.expires_at,
-            'revoked_at', t.revoked_at, 'disabled_at', t.disabled_at)
+            'revoked_at', t.revoked_at, 'disabled_at', t.disabled_at, 'first_used_at', s.first_used_at)
         FROM tokens t
         JOIN token_families f ON f.id = t.family_id
         JOIN subscriptions s ON s.id = f.subscription_id
@@ -388,8 +393,6 @@ CREATE INDEX credit_grants_by_subscription ON public.credit_grants USING btree (
 
 CREATE INDEX tokens_by_hint ON public.tokens USING btree (hint, id);
 
-CREATE INDEX token_families_by_name ON public.token_families USING btree (name, id) WHERE (name <> ''::text);
-
 CREATE TABLE token_last_used (
     token_id  text NOT NULL,
     at        timestamp with time zone NOT NULL,
@@ -452,6 +455,7 @@ CREATE TABLE idempotency_keys (
     pepper_id      text NOT NULL,
     created_at     timestamp with time zone NOT NULL,
     expires_at     timestamp with time zone NOT NULL,
+    free_at        timestamp with time zone,
     CONSTRAINT idempotency_keys_pkey PRIMARY KEY (actor, key_digest),
     CONSTRAINT idempotency_keys_key_digest_check CHECK ((octet_length(key_digest) = 32)),
     CONSTRAINT idempotency_keys_request_hash_check CHECK ((octet_length(request_hash) = 32)),
@@ -516,6 +520,48 @@ END $function$;
 
 CREATE TRIGGER audit_is_chained BEFORE INSERT ON public.audit FOR EACH ROW EXECUTE FUNCTION chain_audit();
 
+CREATE OR REPLACE FUNCTION public.note_first_uses_v1(ids text[], instants timestamp with time zone[])
+ RETURNS SETOF text
+ LANGUAGE sql
+ SECURITY DEFINER
+ SET search_path TO 'public', 'pg_temp'
+AS $function$
+    WITH told AS (
+        SELECT each.id, min(each.at) AS at FROM unnest(ids, instants) AS each (id, at) GROUP BY each.id
+    ), news AS (
+        SELECT s.id FROM subscriptions s JOIN told ON told.id = s.id
+        WHERE s.id = ANY (ids) AND (s.first_used_at IS NULL OR s.first_used_at > told.at)
+    ), held AS (
+        SELECT s.id, told.at FROM subscriptions s JOIN told ON told.id = s.id
+        WHERE s.id = ANY (ids) AND (s.first_used_at IS NULL OR s.first_used_at > told.at)
+        ORDER BY s.id FOR NO KEY UPDATE OF s SKIP LOCKED
+    ), stored AS (
+        UPDATE subscriptions s SET first_used_at = held.at FROM held WHERE s.id = held.id RETURNING s.id
+    )
+    SELECT news.id FROM news EXCEPT SELECT stored.id FROM stored
+$function$;
+
+CREATE OR REPLACE FUNCTION public.own_token()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SET search_path TO 'public', 'pg_temp'
+AS $function$
+BEGIN
+    SELECT f.subscription_id, s.customer_id, f.name INTO NEW.subscription_id, NEW.customer_id, NEW.name
+    FROM token_families f JOIN subscriptions s ON s.id = f.subscription_id WHERE f.id = NEW.family_id;
+    RETURN NEW;
+END $function$;
+
+CREATE TRIGGER tokens_are_owned BEFORE INSERT ON public.tokens FOR EACH ROW EXECUTE FUNCTION own_token();
+
+CREATE INDEX tokens_by_customer ON public.tokens USING btree (customer_id, id);
+
+CREATE INDEX tokens_by_subscription ON public.tokens USING btree (subscription_id, id);
+
+CREATE INDEX tokens_by_name ON public.tokens USING btree (name, id) WHERE (name <> ''::text);
+
+CREATE INDEX audit_by_actor_and_action ON public.audit USING btree (actor, action, id);
+
 INSERT INTO license_generation (newest, pruned_to) VALUES (0, 0);
 INSERT INTO audit_head (id, hash) VALUES (0, decode(repeat('00', 32), 'hex'));
 
@@ -524,6 +570,7 @@ GRANT EXECUTE ON FUNCTION changes_since_v1(bigint) TO tallygate_dataplane;
 GRANT EXECUTE ON FUNCTION current_generation_v1() TO tallygate_dataplane;
 GRANT EXECUTE ON FUNCTION current_routes_v1() TO tallygate_dataplane;
 GRANT EXECUTE ON FUNCTION find_license_v1(bytea[]) TO tallygate_dataplane;
+GRANT EXECUTE ON FUNCTION note_first_uses_v1(text[],timestamp with time zone[]) TO tallygate_dataplane;
 GRANT EXECUTE ON FUNCTION note_tokens_used_v1(text[],timestamp with time zone) TO tallygate_dataplane;
 GRANT INSERT, SELECT, UPDATE ON TABLE admin_keys TO tallygate_control;
 GRANT INSERT, SELECT ON TABLE audit TO tallygate_control;
@@ -549,6 +596,7 @@ GRANT EXECUTE ON FUNCTION changes_since_v1(bigint) TO tallygate_control;
 GRANT EXECUTE ON FUNCTION current_generation_v1() TO tallygate_control;
 GRANT EXECUTE ON FUNCTION current_routes_v1() TO tallygate_control;
 GRANT EXECUTE ON FUNCTION find_license_v1(bytea[]) TO tallygate_control;
+GRANT EXECUTE ON FUNCTION note_first_uses_v1(text[],timestamp with time zone[]) TO tallygate_control;
 GRANT EXECUTE ON FUNCTION note_tokens_used_v1(text[],timestamp with time zone) TO tallygate_control;
 GRANT EXECUTE ON FUNCTION prune_changes(interval) TO tallygate_control;
 GRANT EXECUTE ON FUNCTION record_change(text) TO tallygate_control;

@@ -11,15 +11,19 @@ from tallygate.admin.rows import to_json
 
 @dataclass(frozen=True, slots=True)
 class AnswerRow:
-    """What stands under an idempotency key; a secret has been cut out of `body`."""
+    """What stands under an idempotency key; a secret has been cut out of `body`.
+
+    Before there is an answer `status` is None, and from `free_at` on who repeats the request may take over.
+    """
 
     request_hash: bytes
     nonce: bytes
     pepper_id: str
-    status: int
-    headers: dict[str, str]
-    body: bytes = field(repr=False)
-    secret_prefix: str | None
+    status: int | None = None
+    headers: dict[str, str] = field(default_factory=dict)
+    body: bytes = field(default=b"", repr=False)
+    secret_prefix: str | None = None
+    free_at: datetime | None = None
 
 
 class KeyRows:
@@ -64,26 +68,32 @@ class AnswerRows:
         self._now = now
 
     async def claim(self, actor: str, key: bytes, fresh: AnswerRow, kept: timedelta) -> bool:
-        """Take an idempotency key for an answer to come; False when one stands under it. Waits for whoever is at it."""
-        row = await self._sql.row(
-            "claim_answer", actor, key, fresh.request_hash, fresh.nonce, fresh.pepper_id, self._now, self._now + kept
-        )
-        return row is not None
+        """Take an idempotency key for an answer to come; False when it is taken.
+
+        Waits for whoever is about to put an answer there. The same request may take it over once it is free.
+        """
+        until = self._now + kept
+        values = fresh.request_hash, fresh.nonce, fresh.pepper_id, self._now, until, fresh.free_at
+        return await self._sql.row("claim_answer", actor, key, *values) is not None
 
     async def find(self, actor: str, key: bytes) -> AnswerRow | None:
-        """Return the answer that stands under a key."""
+        """Return what stands under a key."""
         row = await self._sql.row("answer", actor, key)
         if row is None:
             return None
         return AnswerRow(
-            row["request_hash"], row["nonce"], row["pepper_id"], row["status"], json.loads(row["headers"]), row["body"],
-            row["secret_prefix"],
+            row["request_hash"], row["nonce"], row["pepper_id"], row["status"], json.loads(row["headers"] or "{}"),
+            row["body"] or b"", row["secret_prefix"], row["free_at"],
         )  # fmt: skip
 
     async def put(self, actor: str, key: bytes, answer: AnswerRow) -> None:
-        """Store an answer under a key that was taken in this transaction."""
-        headers = to_json(answer.headers)
-        await self._sql.run("put_answer", actor, key, answer.status, headers, answer.body, answer.secret_prefix)
+        """Store an answer under a key that was taken with its nonce; nothing happens when it was taken over since."""
+        values = answer.status, to_json(answer.headers), answer.body, answer.secret_prefix, answer.nonce
+        await self._sql.run("put_answer", actor, key, *values)
+
+    async def free(self, actor: str, key: bytes, nonce: bytes) -> None:
+        """Give a key back that was taken with this nonce and has no answer."""
+        await self._sql.run("free_answer", actor, key, nonce)
 
     async def prune(self) -> None:
         """Forget some answers that have expired: more than are made at a time, so that none stay for long."""

@@ -23,8 +23,10 @@ class AuditRows:
         """Return entries numbered above `after`, oldest first, with this object, actor and action."""
         if object_ is not None:
             rows = await self._sql.rows("audit_of_object", object_, after, limit, actor, action)
+        elif actor is not None and action is not None:
+            rows = await self._sql.rows("audit_of_actor_and_action", actor, after, limit, action)
         elif actor is not None:
-            rows = await self._sql.rows("audit_of_actor", actor, after, limit, action)
+            rows = await self._sql.rows("audit_of_actor", actor, after, limit)
         elif action is not None:
             rows = await self._sql.rows("audit_of_action", action, after, limit)
         else:

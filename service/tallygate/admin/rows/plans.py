@@ -74,7 +74,7 @@ class PlanRows:
         return {row["version"]: row["subscriptions"] for row in rows}
 
     async def subscriptions_on(self, version: PlanVersion, after: str, limit: int) -> list[str]:
-        """Return ids of live subscriptions that may be on a version now, after the id `after`."""
+        """Return ids of live subscriptions that may be, or will be, on a version, after the id `after`."""
         rows = await self._sql.rows(
             "subscriptions_on_version", version.key, version.version, self._now, after, limit
         )  # fmt: skip

@@ -31,6 +31,7 @@ class SubscriptionRow:
     created_at: datetime
     updated_at: datetime
     revision: int
+    first_used_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,6 +186,7 @@ def _subscription(row: Row) -> SubscriptionRow:
         created_at=row["created_at"],
         updated_at=row["updated_at"],
         revision=row["revision"],
+        first_used_at=row["first_used_at"],
     )
 
 
