@@ -2,6 +2,11 @@
 
 `Viewer`, `Issuer` and `Admin` are what a handler's `call` is annotated with: the role stands in the
 signature, is enforced before the handler runs, and appears in the OpenAPI document.
+
+Whoever is unknown pays before anything is looked up: a request without a key, or with one that was not good a
+moment ago (`familiar`), is counted against its address first. So guessing costs the database no more than
+the address' rate, and a key in use is not in the guessers' way, even from behind the same address. A good key
+that comes for the first time costs its address one request, and waits with the others when there are too many.
 """
 
 from http import HTTPStatus
@@ -69,18 +74,26 @@ def address_of(request: Request) -> str:
 
 
 async def _key(request: Request, stage: Backstage, bearer: HTTPAuthorizationCredentials | None) -> AdminKey:
-    key = None if bearer is None else await stage.control.acting("anonymous").keys.authenticate(bearer.credentials)
+    secret = None if bearer is None else bearer.credentials
+    familiar = request.app.state.familiar
+    is_familiar = secret is not None and familiar.knows(secret)
+    if not is_familiar:
+        await charge_stranger(request, stage)
+    if secret is None:
+        raise _unauthenticated("An admin key is required.")
+    key = await stage.control.acting("anonymous").keys.authenticate(secret)
     if key is not None:
+        familiar.remember(secret)
         return key
-    await charge_stranger(request, stage)
-    error = "" if bearer is None else ', error="invalid_token"'
-    detail = "An admin key is required." if bearer is None else "No admin key like this is known."
-    raise Problem(
-        HTTPStatus.UNAUTHORIZED,
-        detail,
-        slug="unauthenticated",
-        headers={"WWW-Authenticate": f'Bearer realm="{REALM}"{error}'},
-    )
+    if is_familiar:
+        familiar.forget(secret)
+        await charge_stranger(request, stage)
+    raise _unauthenticated("No admin key like this is known.", ', error="invalid_token"')
+
+
+def _unauthenticated(detail: str, error: str = "") -> Problem:
+    headers = {"WWW-Authenticate": f'Bearer realm="{REALM}"{error}'}
+    return Problem(HTTPStatus.UNAUTHORIZED, detail, slug="unauthenticated", headers=headers)
 
 
 Viewer = Annotated[Call, Security(admit, scopes=[Role.VIEWER.value])]

@@ -26,8 +26,9 @@ from tallygate.admin.rest import (
     subscriptions,
     tokens,
 )
-from tallygate.admin.rest.call import Backstage, told
+from tallygate.admin.rest.call import Backstage, operation_id, told
 from tallygate.admin.rest.envelope import Envelope
+from tallygate.admin.rest.familiar import FamiliarKeys
 from tallygate.admin.rest.problems import Problem, problem_of_validation
 from tallygate.core.errors import TallygateError
 
@@ -45,10 +46,11 @@ def rest_app(backstage: Backstage, version: str) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
-        generate_unique_id_function=openapi.operation_id,
+        generate_unique_id_function=operation_id,
         separate_input_output_schemas=False,
     )
     app.state.backstage = backstage
+    app.state.familiar = FamiliarKeys(backstage.clock.monotonic)
     for noun in _NOUNS:
         app.include_router(noun.router, prefix="/v1")
     _add_pages(app)

@@ -1,8 +1,8 @@
 """One admitted request: the use cases acting for its caller, and how it is done once and only once.
 
-Owns idempotency keys and entity tags as HTTP has them. With an `Idempotency-Key` the act and the record of
-its answer commit together (`admin.answers`), so a repeated request gets the answer of the first: refusals
-too, but never an answer that says "not now" (412, 5xx), which is worth asking again.
+Owns idempotency keys and entity tags as HTTP has them. With an `Idempotency-Key` a repeated request gets the
+answer of the first (`admin.answers`): refusals too, but never an answer that says "not now" (412, 5xx), which is
+worth asking again. The act and the record of its answer commit together, but for the operations in `APART`.
 """
 
 import hashlib
@@ -15,9 +15,11 @@ from http import HTTPStatus
 from typing import Annotated, Any, TypeVar
 
 from fastapi import Depends, Header
+from fastapi.routing import APIRoute
 from starlette.requests import Request
 from starlette.responses import Response
 
+from tallygate.admin.answers import UnderWayError
 from tallygate.admin.leaks import LeakPolicy
 from tallygate.admin.operations import ControlPlane, Operations
 from tallygate.admin.rest.problems import IDEMPOTENCY_KEY, MEDIA_TYPE, Problem, problem_of
@@ -30,6 +32,11 @@ from tallygate.decision.decision import CheckInput, Decision
 from tallygate.insights.shadow import ShadowReport
 
 REPLAYED = "Idempotency-Replayed"
+APART = frozenset({
+    "tokens.revoke_many", "plans.migrate", "plans.start_shadow", "plans.stop_shadow",  # work in batches that stay done
+    "tokens.inspect", "explain.explain",  # look, and through connections of their own
+})  # fmt: skip
+"""Operations that under an `Idempotency-Key` are done apart from the record of their answer; any may be done twice."""
 T = TypeVar("T")
 _REVISION = r'^("[0-9]{1,9}"|[0-9]{1,9}|\*)$'  # without quotes too: shells eat them
 
@@ -64,8 +71,10 @@ class Call:
         key = self.request.headers.get(IDEMPOTENCY_KEY)
         if key is None:
             return represent(await work).response()
+        answers = self.operations.answers
+        way = answers.apart if operation_id(self.request.scope["route"]) in APART else answers.once
         with closing(work):  # where the answer is known already, it never starts
-            async with self.operations.answers.once(key, self._fingerprint()) as once:
+            async with way(key, self._fingerprint()) as once:
                 if once.stored is not None:
                     return Response(once.stored.body, once.stored.status, {**once.stored.headers, REPLAYED: "true"})
                 answer = await self._done(work, represent)
@@ -96,8 +105,17 @@ def backstage(request: Request) -> Backstage:
     return found
 
 
+def operation_id(route: APIRoute) -> str:
+    """Return `customers.create`."""
+    return f"{route.tags[0]}.{route.name.strip('_')}"
+
+
 def told(request: Request, error: TallygateError) -> Problem:
     """Return the problem of an error, pointing into the request's own body."""
+    if isinstance(error, UnderWayError):
+        told_wait = {"Retry-After": str(error.retry_after_s)}
+        members = {"retry_after_s": error.retry_after_s}
+        return Problem(HTTPStatus.CONFLICT, str(error), slug="under-way", headers=told_wait, members=members)
     if isinstance(error, ConflictError) and error.field == "revision":
         return Problem(HTTPStatus.PRECONDITION_FAILED, error.problem, slug="precondition-failed")
     return problem_of(error, _members(request))

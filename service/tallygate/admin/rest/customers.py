@@ -17,7 +17,14 @@ from tallygate.admin.rest.values import Act, Instant, Name, Ref, Why, one_of
 router = APIRouter(prefix="/customers", tags=["customers"])
 
 Status = Literal["active", "past_due", "suspended", "closed"]
-Key = Annotated[str, Field(pattern="^[a-z0-9][a-z0-9._-]{0,62}$", description="Your own name for them.")]
+Key = Annotated[
+    str,
+    Field(
+        pattern="^[a-z0-9][a-z0-9._-]{0,62}$",
+        json_schema_extra={"not": {"pattern": "^cus_[0-9a-z]{26}$"}},
+        description="Your own name for them; none that looks like an id.",
+    ),
+]
 CustomerRef = Annotated[Ref, Path(description="Id or key.")]
 
 

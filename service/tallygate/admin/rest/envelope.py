@@ -1,14 +1,19 @@
 """What surrounds every request: its id, its size, its deadline, and the last catch.
 
 An ASGI middleware; it leaves `request_id` and the whole `body` in the request's state, and adds the `headers`
-it finds there to the answer. Owns that a body is read whole and bounded before anything looks at it, that at most so
-many requests are under way, and that whatever goes wrong leaves as a problem, never as a traceback. Does
-not own who may call (`access`) or what is asked for.
+it finds there to the answer. Owns that a body is read whole and bounded, in size and in time, before anything looks
+at it, that at most so many bodies are arriving and so many requests are under way, and that whatever goes wrong leaves
+as a problem, never as a traceback. Does not own who may call (`access`) or what is asked for.
+
+A request whose body trickles in is not under way: it holds one of the places of bodies (of which an address has
+only some), and none of those that do the work.
 """
 
 import asyncio
 import re
-from collections.abc import MutableMapping
+from collections import Counter
+from collections.abc import Iterator, MutableMapping
+from contextlib import contextmanager
 from http import HTTPStatus
 from typing import Any
 
@@ -22,9 +27,12 @@ from tallygate.core.errors import TallygateError
 from tallygate.core.ids import new_id
 
 MAXIMUM_BODY_BYTES = 2**20
+DEADLINE_S = 30.0
+BODY_DEADLINE_S = 5.0
 REQUEST_ID = "x-request-id"
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
 _TOO_LARGE = f"The body is larger than {MAXIMUM_BODY_BYTES} bytes."
+_CLOSED = {"Connection": "close"}
 _log = structlog.get_logger("tallygate.rest")
 
 
@@ -32,47 +40,53 @@ class Envelope:
     """Wraps an ASGI app."""
 
     def __init__(
-        self, app: ASGIApp, *, clock: Clock, problem_base_url: str, deadline_s: float = 30.0, max_in_flight: int = 200
+        self,
+        app: ASGIApp,
+        *,
+        clock: Clock,
+        problem_base_url: str,
+        deadline_s: float = DEADLINE_S,
+        body_deadline_s: float = BODY_DEADLINE_S,
+        max_in_flight: int = 200,
+        arrivals: "Arrivals | None" = None,
     ) -> None:
-        """Give each request `deadline_s`, its body's arrival included."""
+        """Give each body `body_deadline_s` to arrive, and what it asks for `deadline_s` from then on."""
         self._app = app
         self._clock = clock
         self._problem_base_url = problem_base_url
         self._deadline_s = deadline_s
+        self._body_deadline_s = body_deadline_s
         self._max_in_flight = max_in_flight
+        self._arrivals = arrivals or Arrivals()
         self._in_flight = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         if scope["type"] != "http":  # there are no web sockets here
-            return await send({"type": "websocket.close"})
+            await send({"type": "websocket.close"})
+            return
         request_id = scope.setdefault("state", {})["request_id"] = self._request_id(scope)
         sent = _Sent(send, scope)
-        self._in_flight += 1
         started_s = self._clock.monotonic()
-        try:
-            with structlog.contextvars.bound_contextvars(request_id=request_id):
-                problem = await self._answer(scope, receive, sent)
-                if problem is not None and not sent.status:
-                    await problem.response(self._problem_base_url, request_id)(scope, receive, sent)
-                _log.info(
-                    "request",
-                    method=scope["method"],
-                    path=scope["path"],
-                    status=sent.status,
-                    duration_ms=round((self._clock.monotonic() - started_s) * 1000, 1),
-                )
-        finally:
-            self._in_flight -= 1
+        with structlog.contextvars.bound_contextvars(request_id=request_id):
+            problem = await self._answer(scope, receive, sent)
+            if problem is not None and not sent.status:
+                await problem.response(self._problem_base_url, request_id)(scope, receive, sent)
+            _log.info(
+                "request",
+                method=scope["method"],
+                path=scope["path"],
+                status=sent.status,
+                duration_ms=round((self._clock.monotonic() - started_s) * 1000, 1),
+            )
 
     async def _answer(self, scope: Scope, receive: Receive, sent: "_Sent") -> Problem | None:
         """Answer, or return the problem to answer with."""
-        if self._in_flight > self._max_in_flight:
-            return Problem(HTTPStatus.SERVICE_UNAVAILABLE, "Too many requests are under way.", headers=_soon())
         try:
-            async with asyncio.timeout(self._deadline_s):
-                body = scope["state"]["body"] = await _body(scope, receive)
-                await self._app(scope, _Replay(body, receive), sent)
+            body = scope["state"]["body"] = await self._arrived(scope, receive)
+            with self._under_way():
+                async with asyncio.timeout(self._deadline_s):
+                    await self._app(scope, _Replay(body, receive), sent)
         except Problem as problem:
             return problem
         except TallygateError as error:
@@ -84,9 +98,52 @@ class Envelope:
             return Problem(HTTPStatus.INTERNAL_SERVER_ERROR, "Something went wrong on our side.")
         return None
 
+    async def _arrived(self, scope: Scope, receive: Receive) -> bytes:
+        """Return the whole body; raise Problem (400, 408, 413, 503), after which nothing more can be read."""
+        try:
+            with self._arrivals.one_of(str((scope.get("client") or ("",))[0])):
+                async with asyncio.timeout(self._body_deadline_s):
+                    return await _body(scope, receive)
+        except TimeoutError:
+            told = f"The body did not arrive within {self._body_deadline_s:g} s."
+            raise Problem(HTTPStatus.REQUEST_TIMEOUT, told, slug="body-too-slow", headers=_CLOSED) from None
+
+    @contextmanager
+    def _under_way(self) -> Iterator[None]:
+        if self._in_flight >= self._max_in_flight:
+            raise Problem(HTTPStatus.SERVICE_UNAVAILABLE, "Too many requests are under way.", headers=_soon())
+        self._in_flight += 1
+        try:
+            yield
+        finally:
+            self._in_flight -= 1
+
     def _request_id(self, scope: Scope) -> str:
         given = Headers(scope=scope).get(REQUEST_ID, "")
         return given if _REQUEST_ID.fullmatch(given) else new_id("req", self._clock.now())
+
+
+class Arrivals:
+    """Bodies that are arriving: at most so many at once, and of these so many from one address."""
+
+    def __init__(self, *, most: int = 128, most_of_address: int = 32) -> None:
+        """Bound what half-read bodies may hold: `most` times `MAXIMUM_BODY_BYTES`."""
+        self._most = most
+        self._most_of_address = most_of_address
+        self._by_address = Counter[str]()
+
+    @contextmanager
+    def one_of(self, address: str) -> Iterator[None]:
+        """Count a body of `address` while the block lasts; raise Problem (503) when there are too many."""
+        if self._by_address.total() >= self._most or self._by_address[address] >= self._most_of_address:
+            headers = {**_soon(), **_CLOSED}
+            raise Problem(HTTPStatus.SERVICE_UNAVAILABLE, "Too many bodies are arriving.", headers=headers)
+        self._by_address[address] += 1
+        try:
+            yield
+        finally:
+            self._by_address[address] -= 1
+            self._by_address += Counter()  # forgets addresses that have none
 
 
 class _Sent:

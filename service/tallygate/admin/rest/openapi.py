@@ -10,7 +10,6 @@ from typing import Any
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
-from fastapi.routing import APIRoute
 
 from tallygate.admin.rest.call import REPLAYED
 from tallygate.admin.rest.problems import IDEMPOTENCY_KEY, MEDIA_TYPE
@@ -26,7 +25,9 @@ worker within a second.
   (`viewer` reads, `issuer` handles tokens, `admin` does everything).
 - **Once**: a POST with an `Idempotency-Key` (1 to 255 printable ASCII characters, kept 24 hours) is done once;
   repeated, it gets the same answer, a token's secret included, marked `Idempotency-Replayed: true`. Another request
-  under the same key is refused (422).
+  under the same key is refused (422). Acts on many objects, and looks, are done apart from the record of their answer:
+  a repetition while the first is under way is 409 with `Retry-After`, and when the first was broken off it does the
+  rest, after 40 seconds.
 - **Pages**: lists are `{items, next_cursor}`; hand `next_cursor` back as `cursor` until it is null.
 - **Versions**: objects carry an `ETag`; with `If-Match` a change is refused (412) when somebody else was faster.
 - **Errors**: `application/problem+json` (RFC 9457), with a JSON pointer to each bad field in `errors`.
@@ -63,7 +64,8 @@ _PROBLEMS = {
     "401": "No key, or none we know.",
     "403": "The key's role does not allow it.",
     "404": "Nothing has this address, or something the request names is not there.",
-    "409": "It contradicts what is there.",
+    "408": "The body did not arrive in time.",
+    "409": "It contradicts what is there, or the first request under its `Idempotency-Key` is still under way.",
     "412": "The object has changed since its `ETag` was read.",
     "413": "The body is larger than 1 MiB.",
     "415": "The body is not JSON.",
@@ -83,7 +85,14 @@ _HEADERS = {
     "WWW-Authenticate": "What is asked for (RFC 6750).",
 }
 _ON_EVERY_ANSWER = ("x-request-id", "RateLimit", "RateLimit-Policy")
-_ON_PROBLEMS = {"401": "WWW-Authenticate", "403": "WWW-Authenticate", "429": "Retry-After", "503": "Retry-After"}
+_ON_PROBLEMS = {
+    "401": "WWW-Authenticate",
+    "403": "WWW-Authenticate",
+    "409": "Retry-After",
+    "429": "Retry-After",
+    "503": "Retry-After",
+}
+_PRINTED = r"^[^\u0000-\u0008\u000b\u000c\u000e-\u001f\u007f-\u0084\u0086-\u009f\ufffe\uffff]*$"
 _IDEMPOTENCY_KEY: Json = {
     "name": IDEMPOTENCY_KEY,
     "in": "header",
@@ -111,11 +120,6 @@ def document(app: FastAPI) -> Json:
     return referred
 
 
-def operation_id(route: APIRoute) -> str:
-    """Return `customers.create`."""
-    return f"{route.tags[0]}.{route.name.strip('_')}"
-
-
 def _operations(made: Json) -> Iterator[tuple[str, str, Json]]:
     for path, item in made["paths"].items():
         for method, operation in item.items():
@@ -123,8 +127,8 @@ def _operations(made: Json) -> Iterator[tuple[str, str, Json]]:
 
 
 def _complete(path: str, method: str, operation: Json) -> None:
-    for answer in operation["responses"].values():
-        answer["headers"] = _success_headers(method)
+    for status, answer in operation["responses"].items():
+        answer["headers"] = _success_headers(method, status)
     for parameter in operation.get("parameters", []):
         parameter["schema"] = _without_null(parameter["schema"])
     for status in sorted(_statuses(path, method, operation)):
@@ -144,14 +148,15 @@ def _statuses(path: str, method: str, operation: Json) -> set[str]:
     if "{" in path or method != "get" or operation.get("parameters"):
         statuses |= {"404"}
     if method != "get":
-        statuses |= {"400", "409", "413", "415", "422"}
+        statuses |= {"400", "408", "409", "413", "415", "422"}
     if any(parameter.get("name") == "if-match" for parameter in operation.get("parameters", [])):
         statuses |= {"412"}
     return statuses
 
 
-def _success_headers(method: str) -> Json:
-    names = [*_ON_EVERY_ANSWER, "ETag", *(("Location", REPLAYED) if method == "post" else ())]
+def _success_headers(method: str, status: str) -> Json:
+    names = [*_ON_EVERY_ANSWER, "ETag", *([REPLAYED] if method == "post" else [])]
+    names += ["Location"] if status == "201" else []
     return {name: {"$ref": f"#/components/headers/{name}"} for name in names}
 
 
@@ -165,8 +170,13 @@ def _problem(status: str, text: str) -> Json:
 
 
 def _plan_file() -> Json:
-    """Return the schema of the plan file, its parts as components of their own."""
+    """Return the schema of the plan file, its parts as components of their own.
+
+    A file cannot hold what YAML does not print; in JSON it could be escaped, so that is said here.
+    """
     schema = plan_file_schema()
+    for part, name in (("route", "match"), ("plan", "name")):
+        schema["$defs"][part]["properties"][name]["allOf"] = [{"pattern": _PRINTED}]
     parts = {f"plan-file.{name}": part for name, part in schema.pop("$defs").items()}
     whole = {key: value for key, value in schema.items() if not key.startswith("$")}
     text = json.dumps({"plan-file": whole, "plan-file.meters": whole["properties"]["meters"], **parts})

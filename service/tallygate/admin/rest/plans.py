@@ -169,7 +169,8 @@ async def show_shadow(
 async def start_shadow(call: Admin, key: Key, body: NewShadow) -> Response:
     """Try a version beside the one in force: it counts for itself and decides nothing."""
     work = call.operations.shadows.start(f"{key}@{body.version}", body.shadow, reason=body.reason)
-    return await call.once(work, lambda shadow: Answer(as_json(shadow), CREATED))
+    location = {"location": f"/v1/plans/{key}/shadow?version={body.version}"}
+    return await call.once(work, lambda shadow: Answer(as_json(shadow), CREATED, location))
 
 
 @router.post("/{key}/shadow/stop", response_model=Shadow)
@@ -210,7 +211,11 @@ async def _publish(operations: Operations, key: str, document: Json) -> Answer:
         raise InputError("key", f"is not {key}", "leave it out, or publish at the plan's own address")
     applied = await operations.plans.apply(catalogue, keeps_routes=True)
     answer = _version(await operations.plans.show(applied.plans[0].plan))
-    return replace(answer, status=OK if applied.plans[0].action == "unchanged" else CREATED)
+    if applied.plans[0].action == "unchanged":
+        return answer
+    _, _, number = applied.plans[0].plan.partition("@")
+    location = {"location": f"/v1/plans/{key}/versions/{number}"}
+    return replace(answer, status=CREATED, headers={**answer.headers, **location})
 
 
 async def newest_versions(operations: Operations) -> list[PlanVersion]:
@@ -225,8 +230,17 @@ async def newest_versions(operations: Operations) -> list[PlanVersion]:
 
 
 def read_file(document: Json) -> Catalogue:
-    """Read a plan file that came as JSON."""
-    return parse(json.dumps(document, ensure_ascii=False), "body")
+    """Read a plan file that came as JSON, where 7.0 is the whole number 7."""
+    try:
+        text = json.dumps(json.loads(json.dumps(document), parse_float=_number), ensure_ascii=False)
+    except RecursionError:
+        raise InputError("plans", "are nested too deep", "write them as a plan file has them") from None
+    return parse(text, "body")
+
+
+def _number(text: str) -> float:
+    number = float(text)
+    return int(number) if number.is_integer() else number
 
 
 def _version(version: PlanVersion) -> Answer:

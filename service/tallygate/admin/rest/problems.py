@@ -16,8 +16,9 @@ from typing import Any
 
 from starlette.responses import Response
 
+from tallygate.admin.rest.hints import MEMBERS, in_rest
 from tallygate.core.errors import ConflictError, DependencyError, InputError, NotFoundError, TallygateError
-from tallygate.log import hide_secrets
+from tallygate.core.redaction import hide_secrets
 from tallygate.plans.problems import InvalidCatalogueError
 
 MEDIA_TYPE = "application/problem+json"
@@ -31,8 +32,6 @@ _TITLES = {
     HTTPStatus.CONFLICT: "The request contradicts what is there",
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "Content Too Large",
 }
-_MEMBERS = {"env": "environment", "expires": "expires_at", "grace": "grace_s"}
-"""What the use cases' own words are called in bodies."""
 _STEPS = re.compile(r"[^.\[\]]+")
 
 
@@ -156,7 +155,7 @@ def _faults(found: Sequence[Any], members: Collection[str] | None) -> list[Fault
 def _placed(found: Iterable[Any], members: Collection[str]) -> Iterator[tuple[Any, list[str]]]:
     for item in found:
         steps = _STEPS.findall(item.field)
-        steps[:1] = [_MEMBERS.get(name, name) for name in steps[:1]]
+        steps[:1] = [name if name in members else MEMBERS.get(name, name) for name in steps[:1]]
         is_of_state = isinstance(item, NotFoundError | ConflictError)
         if not is_of_state or steps[0] in members:
             yield item, steps
@@ -169,4 +168,6 @@ def _fault_of_validation(error: Mapping[str, Any]) -> Fault:
 
 
 def _told(item: Any) -> str:  # noqa: ANN401 - an InputError, or a plan file's problem: both have these fields
-    return f"{item.field}: {item.problem}".removeprefix(": ") + (f" ({item.mend})" if item.mend else "")
+    # A plan document has words of its own, which are those of its file.
+    mend = in_rest(item.mend) if isinstance(item, InputError) else item.mend
+    return f"{item.field}: {item.problem}".removeprefix(": ") + (f" ({mend})" if mend else "")
