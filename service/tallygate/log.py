@@ -5,7 +5,6 @@ of our tokens is cut out of any text, exception traces included.
 """
 
 import logging
-import re
 import sys
 from collections.abc import Mapping
 from typing import Any
@@ -13,10 +12,9 @@ from typing import Any
 import structlog
 from structlog.typing import EventDict, WrappedLogger
 
+from tallygate.core.redaction import HIDDEN, hide_secrets
+
 _SECRET_NAMES = frozenset({"authorization", "x-api-key", "cookie", "token", "secret", "pepper", "password", "dsn"})
-_TOKEN_LIKE = re.compile(r"([A-Za-z0-9]{1,16}_(?:live|test)_|tga_)[0-9A-Za-z]{20,}")
-_URL_PASSWORD = re.compile(r"(://[^:/@\s]*:)[^@/\s]+@")
-HIDDEN = "[hidden]"
 
 
 def configure(level: str, *, is_terminal: bool | None = None) -> None:
@@ -57,8 +55,3 @@ def _hide(key: str, value: object) -> object:
         return [_hide(key, item) for item in value]
     # Anything else would be written as its repr: what that tells must be looked through too.
     return hide_secrets(value if isinstance(value, str) else repr(value))
-
-
-def hide_secrets(text: str) -> str:
-    """Cut tokens, and passwords of URLs, out of `text`."""
-    return _URL_PASSWORD.sub(rf"\1{HIDDEN}@", _TOKEN_LIKE.sub(rf"\1{HIDDEN}", text))

@@ -7,12 +7,12 @@ import typer
 from tallygate.admin.records import Role, key_as_json
 from tallygate.admin.records import as_json as represent
 from tallygate.cli.context import with_control_plane
-from tallygate.cli.output import AsJson, console, print_json, print_list, print_object
+from tallygate.cli.nouns import noun
+from tallygate.cli.options import Reason
+from tallygate.cli.output import AsJson, print_json, print_list, print_object, print_secret
 
-app = typer.Typer(help="Who may use the REST API.", no_args_is_help=True)
+app = noun("admin-keys", example="create ci --role issuer")
 _COLUMNS = ("id", "name", "role", "created_at", "revoked_at", "last_used_at")
-
-Reason = Annotated[str, typer.Option("--reason", help="Why; kept in the audit log.")]
 
 
 @app.command()
@@ -30,8 +30,7 @@ def create(
         print_json(key_as_json(issued))
         return
     print_object(represent(issued.record), as_json=False)
-    console().print(f"\nkey  {issued.secret}", markup=False, soft_wrap=True)
-    console().print("Keep it now: it is stored nowhere and cannot be shown again.")
+    print_secret("key", issued.secret)
 
 
 @app.command("list")

@@ -7,10 +7,11 @@ import typer
 
 from tallygate.admin.records import as_json as represent
 from tallygate.cli.context import with_control_plane
+from tallygate.cli.nouns import noun
 from tallygate.cli.output import AsJson, print_json, print_list
 from tallygate.cli.values import past_instant
 
-app = typer.Typer(help="Who did what, and whether somebody wrote in the log.", no_args_is_help=True)
+app = noun("audit", example="list --object pro@3 --since 7d")
 _COLUMNS = ("id", "at", "actor", "action", "object", "reason", "request_id")
 
 
@@ -24,7 +25,7 @@ def list_(
     limit: Annotated[int, typer.Option(min=1, max=1000, help="Rows at most.")] = 100,
     as_json: AsJson = False,
 ) -> None:
-    """List entries, oldest first; --json shows what was before and after."""
+    """List entries, oldest first. --json shows what was before and after."""
     since_at = None if since is None else past_instant("since", since, datetime.now(UTC))
     found = with_control_plane(
         lambda control: control.audit.list(
@@ -40,7 +41,7 @@ def verify(
     anchor: Annotated[str | None, typer.Option(help="A head that was noted earlier: it must still be there.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Find entries that were altered, removed or put in; exits 1 when there are any."""
+    """Find entries that were altered, removed or put in. Exits 1 when there are any."""
     report = with_control_plane(lambda control: control.audit.verify(anchor))
     if as_json:
         print_json(represent(report))

@@ -3,20 +3,22 @@
 import typer
 
 from tallygate import settings
-from tallygate.cli.context import load_settings
+from tallygate.cli.given_settings import load_settings
+from tallygate.cli.nouns import noun
 from tallygate.cli.output import AsJson, print_json, print_list
 from tallygate.core.errors import InputError
 from tallygate.probes import host_and_port
 from tallygate.storage.redis_url import parse_redis_url
-from tallygate.transport.transport import ListenAddress
+from tallygate.transport.listening import ListenAddress
+from tallygate.transport.tls import TlsFiles
 
-app = typer.Typer(help="Settings.", no_args_is_help=True)
+app = noun("config", example="show")
 _NEEDED_TO_SERVE = ("postgres_dsn", "redis_url", "pepper")
 
 
 @app.command()
 def check(as_json: AsJson = False) -> None:
-    """Exit 0 if `serve` could start with these settings, 2 with every wrong one named if not."""
+    """Say whether `serve` could start with these settings. Exits 2 with every wrong one named if not."""
     values = load_settings().values
     settings.require(values, *_NEEDED_TO_SERVE)
     _check_addresses(values)
@@ -52,6 +54,7 @@ def _check_addresses(values: settings.Settings) -> None:
         lambda: _check_dsn(dsn),
         lambda: parse_redis_url(redis_url),
         lambda: ListenAddress.parse(values.listen),
+        lambda: TlsFiles.of(values.tls_cert_file, values.tls_key_file, values.tls_client_ca_file),
         lambda: host_and_port(values.metrics_listen, "TALLYGATE_METRICS_LISTEN"),
     ):
         try:

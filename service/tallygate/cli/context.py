@@ -1,47 +1,43 @@
-"""What every command needs: settings, the control plane, and an event loop."""
+"""What commands need: the settings, and for most the control plane in an event loop of its own."""
 
 import asyncio
 import getpass
 import os
 from collections.abc import Awaitable, Callable
-from pathlib import Path
 from typing import TypeVar
 
-from tallygate import app, log, settings
 from tallygate.admin.operations import Operations
+from tallygate.app.control_plane import control_plane
+from tallygate.cli.given_settings import load_settings
+from tallygate.core.errors import ConflictError, TallygateError
+from tallygate.core.redaction import hide_secrets
 
 T = TypeVar("T")
-_CONFIG_VARIABLE = "TALLYGATE_CONFIG"
 
 
-class _Chosen:
-    """The file named by --config, for the one command this process runs."""
-
-    config: Path | None = None
+class ChangedMeanwhileError(TallygateError):
+    """An object is no longer at the revision a command was given: exit 1, for what was typed was right once."""
 
 
-def use_config(path: Path | None) -> None:
-    """Take settings from this TOML file, or from the one `TALLYGATE_CONFIG` names."""
-    named = os.environ.get(_CONFIG_VARIABLE)
-    _Chosen.config = path if path is not None else (Path(named) if named else None)
+def with_control_plane(work: Callable[[Operations], Awaitable[T]], *, shown_by: str = "") -> T:
+    """Run `work` with the control plane of the settings, in an event loop of its own.
 
-
-def load_settings() -> settings.LoadedSettings:
-    """Load settings and set up logging by them; raise InvalidSettingsError."""
-    loaded = settings.load(os.environ, _Chosen.config)
-    log.configure(loaded.values.log_level)
-    return loaded
-
-
-def with_control_plane(work: Callable[[Operations], Awaitable[T]]) -> T:
-    """Run `work` with the control plane of the settings, in an event loop of its own."""
+    `shown_by` is the command that shows the object as it is: whoever gave a stale --revision is told it.
+    Raises ChangedMeanwhileError for that, and what `work` raises.
+    """
     values = load_settings().values
 
     async def session() -> T:
-        async with app.control_plane(values, actor=f"cli:{_user()}") as control:
+        async with control_plane(values, actor=f"cli:{_user()}") as control:
             return await work(control)
 
-    return asyncio.run(session())
+    try:
+        return asyncio.run(session())
+    except ConflictError as error:
+        if error.field != "revision":
+            raise
+        seen = f"see what it is now: tallygate {hide_secrets(shown_by)}"
+        raise ChangedMeanwhileError(f"--revision: it {error.problem} ({seen})") from None
 
 
 def _user() -> str:

@@ -7,15 +7,16 @@ import typer
 
 from tallygate.admin.records import as_json as represent
 from tallygate.cli.context import with_control_plane
+from tallygate.cli.nouns import noun
+from tallygate.cli.options import Reason, Revision
 from tallygate.cli.output import AsJson, print_list, print_object
 from tallygate.cli.values import past_instant
 from tallygate.licenses.license import CustomerStatus
 
-app = typer.Typer(help="Who pays.", no_args_is_help=True)
+app = noun("customers", example="create acme --name 'Acme Corp'")
 _COLUMNS = ("id", "key", "name", "status", "created_at")
 
 Ref = Annotated[str, typer.Argument(metavar="CUSTOMER", help="Id or key.")]
-Reason = Annotated[str, typer.Option("--reason", help="Why; kept in the audit log.")]
 
 
 @app.command()
@@ -53,11 +54,15 @@ def show(customer: Ref, as_json: AsJson = False) -> None:
 def rename(
     customer: Ref,
     name: Annotated[str, typer.Argument(help="The name people read from now on; the key stays.")],
+    revision: Revision = None,
     reason: Reason = "",
     as_json: AsJson = False,
 ) -> None:
     """Give a customer another name."""
-    changed = with_control_plane(lambda control: control.customers.rename(customer, name, reason=reason))
+    changed = with_control_plane(
+        lambda control: control.customers.rename(customer, name, reason=reason, revision=revision),
+        shown_by=f"customers show {customer}",
+    )
     print_object(represent(changed), as_json=as_json)
 
 
@@ -67,32 +72,38 @@ def past_due(
     since: Annotated[
         str | None, typer.Option(help="When the payment failed: an instant, or 3d ago as 3d. Now if left out.")
     ] = None,
+    revision: Revision = None,
     reason: Reason = "",
     as_json: AsJson = False,
 ) -> None:
-    """Begin the grace of a customer whose payment failed; after it they are suspended until `resume`."""
+    """Begin the grace of a customer whose payment failed. After it they are suspended until `resume`."""
     failed_at = None if since is None else past_instant("since", since, datetime.now(UTC))
-    _set_status(customer, CustomerStatus.PAST_DUE, reason, since=failed_at, as_json=as_json)
+    _set_status(customer, CustomerStatus.PAST_DUE, reason, revision, since=failed_at, as_json=as_json)
 
 
 @app.command()
-def suspend(customer: Ref, reason: Reason = "", as_json: AsJson = False) -> None:
+def suspend(customer: Ref, revision: Revision = None, reason: Reason = "", as_json: AsJson = False) -> None:
     """Refuse every token of a customer until resumed."""
-    _set_status(customer, CustomerStatus.SUSPENDED, reason, as_json=as_json)
+    _set_status(customer, CustomerStatus.SUSPENDED, reason, revision, as_json=as_json)
 
 
 @app.command()
-def resume(customer: Ref, reason: Reason = "", as_json: AsJson = False) -> None:
-    """Let a past due or suspended customer's tokens work again: all is paid."""
-    _set_status(customer, CustomerStatus.ACTIVE, reason, as_json=as_json)
+def resume(customer: Ref, revision: Revision = None, reason: Reason = "", as_json: AsJson = False) -> None:
+    """Let a customer's tokens work again. All is paid: neither past due nor suspended any more."""
+    _set_status(customer, CustomerStatus.ACTIVE, reason, revision, as_json=as_json)
 
 
 @app.command()
-def close(customer: Ref, reason: Reason = "", as_json: AsJson = False) -> None:
+def close(customer: Ref, revision: Revision = None, reason: Reason = "", as_json: AsJson = False) -> None:
     """Close a customer for good; their tokens are refused from now on."""
-    _set_status(customer, CustomerStatus.CLOSED, reason, as_json=as_json)
+    _set_status(customer, CustomerStatus.CLOSED, reason, revision, as_json=as_json)
 
 
-def _set_status(ref: str, status: str, reason: str, *, since: datetime | None = None, as_json: bool) -> None:
-    changed = with_control_plane(lambda control: control.customers.set_status(ref, status, reason, since=since))
+def _set_status(
+    ref: str, status: str, reason: str, revision: int | None, *, since: datetime | None = None, as_json: bool
+) -> None:
+    changed = with_control_plane(
+        lambda control: control.customers.set_status(ref, status, reason, since=since, revision=revision),
+        shown_by=f"customers show {ref}",
+    )
     print_object(represent(changed), as_json=as_json)

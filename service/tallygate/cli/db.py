@@ -5,11 +5,12 @@ import asyncio
 import typer
 
 from tallygate import settings
-from tallygate.cli.context import load_settings
+from tallygate.cli.given_settings import load_settings
+from tallygate.cli.nouns import noun
 from tallygate.cli.output import AsJson, print_json, print_list
 from tallygate.storage import migrate as migrations
 
-app = typer.Typer(help="The database schema.", no_args_is_help=True)
+app = noun("db", example="migrate")
 
 
 def _dsn() -> str:
@@ -21,7 +22,7 @@ def _dsn() -> str:
 
 @app.command()
 def migrate(as_json: AsJson = False) -> None:
-    """Bring the schema up to this version; safe to run again, and by several at once."""
+    """Bring the schema up to this version. Safe to run again, and by several at once."""
     applied = [f"{item.version:04} {item.name}" for item in asyncio.run(migrations.migrate(_dsn()))]
     if as_json:
         print_json({"applied": applied})
@@ -33,7 +34,7 @@ def migrate(as_json: AsJson = False) -> None:
 
 @app.command()
 def status(as_json: AsJson = False) -> None:
-    """Say which migrations are applied; exit 1 when the schema is not as this version wants it."""
+    """Say which migrations are applied. Exits 1 when the schema is not as this version wants it."""
     found = asyncio.run(migrations.status(_dsn()))
     rows = [
         {

@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from tallygate import log
-from tallygate.cli.output import console
+from tallygate.cli.nouns import noun
 from tallygate.cli.plans import read_catalogue
 from tallygate.cli.shipped import shipped
 from tallygate.cli.smoke import smoke as run_smoke
@@ -21,10 +21,12 @@ from tallygate.core.errors import InputError
 from tallygate.plans.document import Catalogue
 from tallygate.plans.parse import parse
 
+app = noun("dev")
 _SAMPLE = "examples/plans.yaml"
 _DEFAULT_PORT = 8080
 
 
+@app.command(epilog="Example: tallygate dev --port 8080 --plans plans.yaml")
 def dev(
     data_dir: Annotated[
         Path | None, typer.Option(help="Where data lives between runs; .tallygate if left out.", show_default=False)
@@ -56,7 +58,7 @@ async def _dev(data_dir: Path, port: int, catalogue: Catalogue) -> None:
             _introduce(system, time.monotonic() - started)
             await asyncio.Event().wait()
     except asyncio.CancelledError:
-        console().print("stopped")
+        typer.echo("stopped")
 
 
 async def _smoke(data_dir: Path | None, port: int | None, catalogue: Catalogue) -> int:
@@ -65,7 +67,7 @@ async def _smoke(data_dir: Path | None, port: int | None, catalogue: Catalogue) 
         Path(temporary).chmod(0o711)  # so that a Postgres that had to become `nobody` reaches its part
         directory = data_dir or Path(temporary) / "data"
         async with _stopped_by_signals(), running_system(directory, catalogue, port=port or 0) as system:
-            console().print(f"up in {time.monotonic() - started:.1f} s, Envoy at {system.gateway_url}")
+            typer.echo(f"up in {time.monotonic() - started:.1f} s, Envoy at {system.gateway_url}")
             return 0 if await run_smoke(system) else 1
 
 
@@ -81,11 +83,7 @@ async def _stopped_by_signals() -> AsyncIterator[None]:
 
 
 def _introduce(system: System, seconds: float) -> None:
-    out = console()
-
-    def say(text: str = "") -> None:
-        out.print(text, markup=False, soft_wrap=True)
-
+    say = typer.echo
     say(f"Tallygate is up ({seconds:.1f} s).\n")
     say(f"  gateway   {system.gateway_url}   Envoy, in front of a sample API that echoes what it receives")
     say(f"  admin     {system.admin_url}/docs   the REST API; its key is in {system.env_file}")

@@ -6,14 +6,18 @@ from typing import Annotated
 
 import typer
 
-from tallygate import app
-from tallygate.cli.context import load_settings
-from tallygate.cli.output import AsJson, console, print_json, print_list
+from tallygate.app.explain import explain as decide
+from tallygate.cli.given_settings import load_settings
+from tallygate.cli.nouns import noun
+from tallygate.cli.output import AsJson, print_json, print_list
 from tallygate.core.errors import InputError
 from tallygate.decision.decision import Allow, CheckInput, Decision
 from tallygate.decision.explain import decision_as_json, steps_of
 
+app = noun("explain")
 
+
+@app.command(epilog="Example: tallygate explain GET /v1/things --token -")
 def explain(
     method: Annotated[str, typer.Argument(help="GET, POST, …")],
     path: Annotated[str, typer.Argument(help="Path and query, such as /v1/things.")],
@@ -26,13 +30,13 @@ def explain(
         raise InputError("path", f"{path!r} does not begin with /", "write a path such as /v1/things")
     text = sys.stdin.readline().strip() if token == "-" else token  # noqa: S105 - the sign for standard input
     asked = CheckInput(method.upper(), path, {"authorization": f"Bearer {text}"}, client_address)
-    decision = asyncio.run(app.explain(load_settings().values, asked))
+    decision = asyncio.run(decide(load_settings().values, asked))
     if as_json:
         print_json(decision_as_json(decision))
         return
     steps = [{"step": step.name, "result": step.outcome.value, "seen": step.detail} for step in steps_of(decision)]
     print_list(steps, ("step", "result", "seen"), as_json=False)
-    console().print(f"{_verdict(decision)}: {decision.reason.value}")
+    typer.echo(f"{_verdict(decision)}: {decision.reason.value}")
 
 
 def _verdict(decision: Decision) -> str:

@@ -7,22 +7,8 @@ from typing import Annotated
 import typer
 
 from tallygate import __version__
-from tallygate.cli import (
-    admin,
-    admin_keys,
-    audit,
-    config,
-    customers,
-    db,
-    dev,
-    explain,
-    plans,
-    serve,
-    subscriptions,
-    tokens,
-    versions,
-)
-from tallygate.cli.context import use_config
+from tallygate.cli.config_file import use_config
+from tallygate.cli.nouns import add_nouns
 from tallygate.cli.output import complain
 from tallygate.core.errors import InputError, TallygateError
 
@@ -34,19 +20,7 @@ app = typer.Typer(
     add_completion=False,
     rich_markup_mode=None,
 )
-app.command("dev")(dev.dev)
-app.command("serve")(serve.serve)
-app.command("admin")(admin.admin)
-app.command("explain")(explain.explain)
-app.add_typer(db.app, name="db")
-app.add_typer(config.app, name="config")
-app.add_typer(plans.app, name="plans")
-app.add_typer(customers.app, name="customers")
-app.add_typer(subscriptions.app, name="subscriptions")
-app.add_typer(tokens.app, name="tokens")
-app.add_typer(audit.app, name="audit")
-app.add_typer(admin_keys.app, name="admin-keys")
-versions.add_to(plans.app)
+add_nouns(app)
 
 
 def _show_version(asked: bool) -> None:

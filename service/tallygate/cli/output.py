@@ -2,29 +2,17 @@
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated
 
 import typer
-from rich import box
-from rich.console import Console
-from rich.table import Table
-
-from tallygate.admin.records import Json
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print the REST representation.")]
 
-_PIPED_WIDTH = 200
-
-
-def console() -> Console:
-    """Return a console on stdout; wide where there is no terminal, so that nothing is cut in a pipe."""
-    return Console(highlight=False) if sys.stdout.isatty() else Console(width=_PIPED_WIDTH, highlight=False)
-
 
 def complain(text: str) -> None:
-    """Print an error to stderr, nothing in it read as markup."""
-    Console(stderr=True, highlight=False, soft_wrap=True).print("error: " + text, markup=False, style="red")
+    """Print an error to stderr."""
+    typer.secho(f"error: {text}", fg="red", err=True)
 
 
 def print_json(value: object) -> None:
@@ -32,44 +20,34 @@ def print_json(value: object) -> None:
     sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
 
-def print_object(value: Json, *, as_json: bool) -> None:
+def print_secret(what: str, secret: str) -> None:
+    """Print a secret, for this one time."""
+    typer.echo(f"\n{what}  {secret}")
+    typer.echo("Keep it now: it is stored nowhere and cannot be shown again.")
+
+
+def print_object(value: Mapping[str, object], *, as_json: bool) -> None:
     """Print one object: its fields below each other, or as JSON."""
     if as_json:
         print_json(value)
         return
-    table = Table(box=None, show_header=False, pad_edge=False)
-    table.add_column(style="bold")
-    table.add_column(overflow="fold")
-    for name, item in value.items():
-        table.add_row(name, cell(item))
-    console().print(table)
+    from tallygate.cli import tables  # noqa: PLC0415 - rich takes longer to import than to answer in JSON
+
+    tables.console().print(tables.fields(value))
 
 
-def print_list(items: Sequence[Json], columns: Sequence[str], *, as_json: bool, next_cursor: str | None = None) -> None:
+def print_list(
+    items: Sequence[Mapping[str, object]], columns: Sequence[str], *, as_json: bool, next_cursor: str | None = None
+) -> None:
     """Print objects: a table of `columns`, or the REST page `{items, next_cursor}`."""
     if as_json:
         print_json({"items": list(items), "next_cursor": next_cursor})
         return
     if not items:
-        console().print("(none)")
+        typer.echo("(none)")
         return
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for name in columns:
-        table.add_column(name, overflow="fold", no_wrap=name in ("id", "status"))
-    for item in items:
-        table.add_row(*(cell(item[name]) for name in columns))
-    console().print(table)
+    from tallygate.cli import tables  # noqa: PLC0415 - as above
+
+    tables.console().print(tables.rows(items, columns))
     if next_cursor is not None:
-        console().print(f"more: add --after {next_cursor}")
-
-
-def cell(value: object) -> str:
-    """Return a value as a table shows it; brackets are escaped, for rich reads them as markup."""
-    if value is None or value == "":
-        return "-"
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, list | tuple):
-        return " ".join(str(item) for item in value) or "-"
-    text = json.dumps(value) if isinstance(value, dict) else str(value)
-    return text.replace("[", r"\[")
+        typer.echo(f"more: add --after {next_cursor}")

@@ -9,7 +9,9 @@ import yaml
 from tallygate.admin.operations import Operations
 from tallygate.admin.records import Json, version_as_json
 from tallygate.admin.records import as_json as represent
+from tallygate.cli import versions
 from tallygate.cli.context import with_control_plane
+from tallygate.cli.nouns import noun
 from tallygate.cli.output import AsJson, print_json, print_list
 from tallygate.core.errors import InputError, NotFoundError
 from tallygate.plans.codec import plan_from_document
@@ -18,7 +20,7 @@ from tallygate.plans.document import Catalogue, Plan
 from tallygate.plans.parse import parse
 from tallygate.plans.schema import plan_file_schema
 
-app = typer.Typer(help="Plans as a file.", no_args_is_help=True)
+app = noun("plans", example="apply plans.yaml --dry-run")
 _MAXIMUM_BYTES = 4 * 1024 * 1024
 
 File = Annotated[Path, typer.Argument(metavar="FILE", help="A plan file in YAML.")]
@@ -26,7 +28,7 @@ File = Annotated[Path, typer.Argument(metavar="FILE", help="A plan file in YAML.
 
 @app.command()
 def validate(file: File, as_json: AsJson = False) -> None:
-    """Check a plan file; every error is reported, with its line and its mend."""
+    """Check a plan file. Every error is told, with its line and its mend."""
     catalogue = read_catalogue(file)
     if as_json:
         print_json({"is_valid": True, "plans": [plan.key for plan in catalogue.plans]})
@@ -36,13 +38,13 @@ def validate(file: File, as_json: AsJson = False) -> None:
 
 @app.command()
 def schema() -> None:
-    """Print the JSON Schema of plan files, for editors and generators."""
+    """Print the JSON Schema of plan files. Editors and generators read it."""
     print_json(plan_file_schema())
 
 
 @app.command()
 def diff(file: File, as_json: AsJson = False) -> None:
-    """Say what a plan file would change: which way each change goes, and how many subscriptions have the plan."""
+    """Say what a plan file would change. Tells which way each change goes, and who has the plan."""
     catalogue = read_catalogue(file)
 
     async def compare_all(control: Operations) -> list[Json]:
@@ -62,7 +64,7 @@ def apply(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would change, and change nothing.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Publish a new version of every plan that changed, and put the routes in force."""
+    """Publish every plan that changed, and the routes. What has not changed gets no new version."""
     catalogue = read_catalogue(file)
     applied = with_control_plane(lambda control: control.plans.apply(catalogue, is_dry_run=dry_run))
     if as_json:
@@ -71,6 +73,8 @@ def apply(
     would = "would be " if dry_run else ""
     for change in applied.plans:
         typer.echo(f"{change.plan}  {change.action if change.action == 'unchanged' else would + change.action}")
+        if change.action == "published" and not dry_run:
+            _tell_how_to_move(change.plan)
     typer.echo(f"routes  {applied.routes if applied.routes == 'unchanged' else would + applied.routes}")
 
 
@@ -90,7 +94,7 @@ def show(
     if as_json:
         print_json(version_as_json(version))
         return
-    typer.echo(f"# {version.ref}, published {version.published_at:%Y-%m-%d %H:%M:%S} UTC")
+    typer.echo(f"# {version.ref}, published {version.published_at:%Y-%m-%d %H:%M:%S} UTC, revision {version.revision}")
     typer.echo(yaml.safe_dump(version.document, sort_keys=False, allow_unicode=True), nl=False)
 
 
@@ -119,6 +123,12 @@ def _tell(plan: Json) -> None:
         typer.echo(f"  subscriptions: {pinned}; each stays on its version until it is moved")
 
 
+def _tell_how_to_move(newest: str) -> None:
+    key, _, number = newest.partition("@")
+    before = f"{key}@{int(number) - 1}"
+    typer.echo(f"  who is on {before} stays there; `tallygate plans migrate {before} {newest}` moves them")
+
+
 def read_catalogue(path: Path) -> Catalogue:
     """Read and validate a plan file; raise InputError (with every problem) for one that cannot be used."""
     try:
@@ -129,3 +139,6 @@ def read_catalogue(path: Path) -> Catalogue:
         raise InputError(str(path), f"cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:
         raise InputError(str(path), "is not UTF-8 text", "save it as UTF-8") from None
+
+
+versions.add_to(app)

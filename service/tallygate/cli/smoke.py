@@ -13,8 +13,8 @@ from rich import box
 from rich.table import Table
 
 from tallygate.admin.records import IssuedToken
-from tallygate.cli.output import console
 from tallygate.cli.system import System
+from tallygate.cli.tables import console
 from tallygate.plans.parse import parse
 from tallygate.tokens.format import Environment, TokenFormat
 from tallygate.tokens.mint import mint

@@ -7,21 +7,23 @@ from typing import Annotated
 
 import typer
 
-from tallygate.admin.records import Json, Subscription
+from tallygate.admin.operations import Operations
+from tallygate.admin.records import IssuedToken, Json, Subscription, issued_as_json
 from tallygate.admin.records import as_json as represent
 from tallygate.admin.subscriptions import When
 from tallygate.cli.context import with_control_plane
-from tallygate.cli.output import AsJson, print_list, print_object
+from tallygate.cli.nouns import noun
+from tallygate.cli.options import Reason, Revision
+from tallygate.cli.output import AsJson, print_json, print_list, print_object, print_secret
 from tallygate.cli.values import instant
-from tallygate.core.errors import InputError
+from tallygate.core.errors import InputError, TallygateError
 from tallygate.plans.contract import Carry
 from tallygate.tokens.format import Environment
 
-app = typer.Typer(help="Which customer is on which plan.", no_args_is_help=True)
+app = noun("subscriptions", example="create --customer acme --plan pro")
 _COLUMNS = ("id", "customer", "plan", "environment", "status", "starts_at", "ends_at")
 
 Ref = Annotated[str, typer.Argument(metavar="SUBSCRIPTION", help="Id.")]
-Reason = Annotated[str, typer.Option("--reason", help="Why; kept in the audit log.")]
 At = Annotated[str, typer.Option("--at", help="now, period-end, an instant, or a duration from now such as 30d.")]
 
 
@@ -33,6 +35,10 @@ def create(
     starts: Annotated[str | None, typer.Option(help="When it starts; now if left out.")] = None,
     anchor: Annotated[str | None, typer.Option(help="When billing periods begin; the start if left out.")] = None,
     timezone: Annotated[str, typer.Option(help="IANA zone whose days and months its periods are.")] = "UTC",
+    issue_token: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Issue a token of this name too; its secret is shown this once."),
+    ] = None,
     reason: Reason = "",
     as_json: AsJson = False,
 ) -> None:
@@ -40,8 +46,9 @@ def create(
     now = datetime.now(UTC)
     starts_at = None if starts is None else instant("starts", starts, now)
     anchor_at = None if anchor is None else instant("anchor", anchor, now)
-    made = with_control_plane(
-        lambda control: control.subscriptions.create(
+
+    async def put_on(control: Operations) -> tuple[Subscription, IssuedToken | None]:
+        made = await control.subscriptions.create(
             customer,
             plan,
             environment=env,
@@ -50,8 +57,16 @@ def create(
             timezone=timezone,
             reason=reason,
         )
-    )
-    _print(made, as_json=as_json)
+        return made, None if issue_token is None else await _issue_for(control, made, issue_token, reason)
+
+    made, issued = with_control_plane(put_on)
+    if issued is None:
+        _print(made, as_json=as_json)
+    elif as_json:
+        print_json(represent(made) | {"issued": issued_as_json(issued)})
+    else:
+        _print(made, as_json=False)
+        print_secret("token", issued.secret)
 
 
 @app.command("list")
@@ -70,7 +85,7 @@ def list_(
 
 @app.command()
 def show(subscription: Ref, as_json: AsJson = False) -> None:
-    """Show one subscription: what it is now, and what it becomes if nobody does anything."""
+    """Show one subscription. What it is now, and what it becomes if nobody does anything."""
     _print(with_control_plane(lambda control: control.subscriptions.show(subscription)), as_json=as_json)
 
 
@@ -83,13 +98,17 @@ def change(
         Carry,
         typer.Option(help="Units used in the running period: keep them, weigh both plans by days, or begin anew."),
     ] = Carry.CARRY,
+    revision: Revision = None,
     reason: Reason = "",
     as_json: AsJson = False,
 ) -> None:
     """Put a subscription on another plan, now or later."""
     when = _when(at)
     changed = with_control_plane(
-        lambda control: control.contracts.change(subscription, plan, at=when, carry=carry, reason=reason)
+        lambda control: control.contracts.change(
+            subscription, plan, at=when, carry=carry, reason=reason, revision=revision
+        ),
+        shown_by=f"subscriptions show {subscription}",
     )
     _print(changed, as_json=as_json)
 
@@ -97,11 +116,15 @@ def change(
 @app.command("cancel-change")
 def cancel_change(
     change_id: Annotated[str, typer.Argument(metavar="CHANGE", help="Id of a change that lies ahead.")],
+    revision: Revision = None,
     reason: Reason = "",
     as_json: AsJson = False,
 ) -> None:
     """Take back a change of plan before it takes force."""
-    changed = with_control_plane(lambda control: control.contracts.cancel_change(change_id, reason=reason))
+    changed = with_control_plane(
+        lambda control: control.contracts.cancel_change(change_id, reason=reason, revision=revision),
+        shown_by="subscriptions show SUBSCRIPTION",
+    )
     _print(changed, as_json=as_json)
 
 
@@ -109,13 +132,15 @@ def cancel_change(
 def override(
     subscription: Ref,
     file: Annotated[str, typer.Argument(metavar="FILE|-", help="Terms in YAML or JSON; {} takes all away.")],
+    revision: Revision = None,
     reason: Reason = "",
     as_json: AsJson = False,
 ) -> None:
-    """Give a subscription terms of its own: limits, features and scopes other than its plan's."""
+    """Give a subscription terms of its own. Limits, features and scopes other than its plan's."""
     text, source = _text(file)
     changed = with_control_plane(
-        lambda control: control.contracts.override(subscription, text, source=source, reason=reason)
+        lambda control: control.contracts.override(subscription, text, source=source, reason=reason, revision=revision),
+        shown_by=f"subscriptions show {subscription}",
     )
     _print(changed, as_json=as_json)
 
@@ -126,6 +151,7 @@ def grant(
     limit: Annotated[str, typer.Argument(help="The credits limit whose balance grows.")],
     amount: Annotated[int, typer.Argument(help="Units.")],
     expires: Annotated[str | None, typer.Option(help="Until when they may be spent: 90d, or an instant.")] = None,
+    revision: Revision = None,
     reason: Reason = "",
     as_json: AsJson = False,
 ) -> None:
@@ -133,39 +159,63 @@ def grant(
     expires_at = None if expires is None else instant("expires", expires, datetime.now(UTC))
     changed = with_control_plane(
         lambda control: control.contracts.grant_credits(
-            subscription, limit, amount, expires_at=expires_at, reason=reason
-        )
+            subscription, limit, amount, expires_at=expires_at, reason=reason, revision=revision
+        ),
+        shown_by=f"subscriptions show {subscription}",
     )
     _print(changed, as_json=as_json)
 
 
 @app.command()
-def suspend(subscription: Ref, reason: Reason = "", as_json: AsJson = False) -> None:
+def suspend(subscription: Ref, revision: Revision = None, reason: Reason = "", as_json: AsJson = False) -> None:
     """Refuse every token of a subscription until resumed."""
-    changed = with_control_plane(lambda control: control.subscriptions.suspend(subscription, reason))
+    changed = with_control_plane(
+        lambda control: control.subscriptions.suspend(subscription, reason, revision=revision),
+        shown_by=f"subscriptions show {subscription}",
+    )
     _print(changed, as_json=as_json)
 
 
 @app.command()
-def resume(subscription: Ref, reason: Reason = "", as_json: AsJson = False) -> None:
+def resume(subscription: Ref, revision: Revision = None, reason: Reason = "", as_json: AsJson = False) -> None:
     """Let a suspended subscription's tokens work again."""
-    changed = with_control_plane(lambda control: control.subscriptions.resume(subscription, reason))
+    changed = with_control_plane(
+        lambda control: control.subscriptions.resume(subscription, reason, revision=revision),
+        shown_by=f"subscriptions show {subscription}",
+    )
     _print(changed, as_json=as_json)
 
 
 @app.command()
-def cancel(subscription: Ref, at: At = "now", reason: Reason = "", as_json: AsJson = False) -> None:
+def cancel(
+    subscription: Ref, at: At = "now", revision: Revision = None, reason: Reason = "", as_json: AsJson = False
+) -> None:
     """End a subscription; its tokens are refused from then on."""
     when = _when(at)
-    ended = with_control_plane(lambda control: control.subscriptions.cancel(subscription, reason, at=when))
+    ended = with_control_plane(
+        lambda control: control.subscriptions.cancel(subscription, reason, at=when, revision=revision),
+        shown_by=f"subscriptions show {subscription}",
+    )
     _print(ended, as_json=as_json)
 
 
 @app.command()
-def uncancel(subscription: Ref, reason: Reason = "", as_json: AsJson = False) -> None:
+def uncancel(subscription: Ref, revision: Revision = None, reason: Reason = "", as_json: AsJson = False) -> None:
     """Take back an end that lies ahead."""
-    kept = with_control_plane(lambda control: control.subscriptions.uncancel(subscription, reason))
+    kept = with_control_plane(
+        lambda control: control.subscriptions.uncancel(subscription, reason, revision=revision),
+        shown_by=f"subscriptions show {subscription}",
+    )
     _print(kept, as_json=as_json)
+
+
+async def _issue_for(control: Operations, made: Subscription, name: str, reason: str) -> IssuedToken:
+    """Issue the first token; where that fails, say that the subscription stands, so that nobody makes another."""
+    try:
+        return await control.tokens.issue(subscription=made.id, name=name, reason=reason)
+    except TallygateError as error:
+        mend = f"use `tallygate tokens issue --subscription {made.id}`"
+        raise TallygateError(f"{made.id} is made, but its token is not: {error} ({mend})") from None
 
 
 def _when(text: str) -> When:

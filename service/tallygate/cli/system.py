@@ -17,8 +17,9 @@ from pathlib import Path
 
 import httpx
 
-from tallygate import app
 from tallygate.admin.operations import Operations
+from tallygate.app.control_plane import control_plane
+from tallygate.app.rest_api import admin_api
 from tallygate.cli.seeds import Seed, admin_key, seed
 from tallygate.cli.shipped import shipped
 from tallygate.core.errors import InputError
@@ -110,9 +111,9 @@ async def running_system(
             "ADMIN_LISTEN": f"{LOOPBACK}:0",
         } | dict(settings or {})
         values = load({PREFIX + name: value for name, value in environment.items()}).values
-        control = await started.enter_async_context(app.control_plane(values, actor="cli:dev"))
+        control = await started.enter_async_context(control_plane(values, actor="cli:dev"))
         seeds = await seed(control, catalogue)
-        api = await started.enter_async_context(app.admin_api(values))
+        api = await started.enter_async_context(admin_api(values))
         config = _write_config(data_dir, environment | {"POSTGRES_DSN": data_plane_dsn})
         await started.enter_async_context(_serving(config, logs, environment["METRICS_LISTEN"]))
         envoy = await started.enter_async_context(

@@ -1,7 +1,6 @@
 """`tallygate tokens`: issue, rotate, revoke and look at tokens."""
 
 import re
-import sys
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Annotated
@@ -9,20 +8,20 @@ from typing import Annotated
 import typer
 
 from tallygate.admin.operations import Operations
-from tallygate.admin.records import UNSET, IssuedToken, Json, Revocation, Unset, issued_as_json
+from tallygate.admin.records import UNSET, IssuedToken, Json, Revocation, Token, Unset, issued_as_json
 from tallygate.admin.records import as_json as represent
 from tallygate.admin.revocations import TokenFilter
-from tallygate.cli.context import load_settings, with_control_plane
-from tallygate.cli.output import AsJson, complain, console, print_json, print_list, print_object
+from tallygate.cli import inspection
+from tallygate.cli.context import with_control_plane
+from tallygate.cli.nouns import noun
+from tallygate.cli.options import Reason, Revision, TokenRef, token_of
+from tallygate.cli.output import AsJson, print_json, print_list, print_object, print_secret
 from tallygate.cli.values import duration, instant, past_instant
-from tallygate.core.errors import InputError, NotFoundError
-from tallygate.tokens.format import Environment, TokenFormat
+from tallygate.core.errors import InputError
+from tallygate.tokens.format import Environment
 
-app = typer.Typer(help="Issue, rotate and revoke tokens.", no_args_is_help=True)
+app = noun("tokens", example="issue --customer acme --name ci --expires 90d")
 _COLUMNS = ("id", "family", "customer", "environment", "name", "hint", "status", "expires_at")
-
-Ref = Annotated[str, typer.Argument(metavar="TOKEN", help="Id, or the token itself; - reads it from standard input.")]
-Reason = Annotated[str, typer.Option("--reason", help="Why; kept in the audit log.")]
 
 
 @app.command()
@@ -89,27 +88,31 @@ def list_(
 
 
 @app.command()
-def show(token: Ref, as_json: AsJson = False) -> None:
+def show(token: TokenRef, as_json: AsJson = False) -> None:
     """Show one token, without its secret."""
-    ref = _ref(token)
-    print_object(represent(with_control_plane(lambda control: control.tokens.show(ref))), as_json=as_json)
+    ref = token_of(token)
+    _print(with_control_plane(lambda control: control.tokens.show(ref)), as_json=as_json)
 
 
 @app.command()
 def rotate(
-    token: Ref,
+    token: TokenRef,
     grace: Annotated[str, typer.Option(help="How long the old token still works, such as 24h.")] = "0s",
+    revision: Revision = None,
     reason: Reason = "",
     as_json: AsJson = False,
 ) -> None:
     """Replace a token by a new one of its family; no counter is reset. The new secret is printed this once."""
-    ref, overlap = _ref(token), duration("grace", grace)
-    _print_secret(with_control_plane(lambda control: control.tokens.rotate(ref, overlap, reason)), as_json=as_json)
+    ref, overlap = token_of(token), duration("grace", grace)
+    issued = with_control_plane(
+        lambda control: control.tokens.rotate(ref, overlap, reason, revision=revision), shown_by=f"tokens show {ref}"
+    )
+    _print_secret(issued, as_json=as_json)
 
 
 @app.command()
 def update(
-    token: Ref,
+    token: TokenRef,
     scopes: Annotated[
         list[str] | None, typer.Option("--scopes", "--scope", help="Of the plan's; repeat. 'all' gives all of them.")
     ] = None,
@@ -117,11 +120,12 @@ def update(
         list[str] | None, typer.Option("--networks", "--network", help="Networks; repeat. 'any' gives all of them.")
     ] = None,
     expires: Annotated[str | None, typer.Option(help="When it ends: 90d, an instant, or 'never'.")] = None,
+    revision: Revision = None,
     reason: Reason = "",
     as_json: AsJson = False,
 ) -> None:
-    """Change what a token may do, from where, and until when; what is left out stays."""
-    ref = _ref(token)
+    """Change what a token may do, from where, until when. What is left out stays."""
+    ref = token_of(token)
     ends_at: datetime | Unset | None = UNSET
     if expires is not None:
         ends_at = None if expires == "never" else instant("expires", expires, datetime.now(UTC))
@@ -134,25 +138,31 @@ def update(
             networks=UNSET if places is None else () if places == ("any",) else places,
             expires_at=ends_at,
             reason=reason,
-        )
+            revision=revision,
+        ),
+        shown_by=f"tokens show {ref}",
     )
-    print_object(represent(changed), as_json=as_json)
+    _print(changed, as_json=as_json)
 
 
 @app.command()
-def disable(token: Ref, reason: Reason = "", as_json: AsJson = False) -> None:
+def disable(token: TokenRef, revision: Revision = None, reason: Reason = "", as_json: AsJson = False) -> None:
     """Refuse a token until it is enabled again."""
-    ref = _ref(token)
-    changed = with_control_plane(lambda control: control.tokens.disable(ref, reason))
-    print_object(represent(changed), as_json=as_json)
+    ref = token_of(token)
+    changed = with_control_plane(
+        lambda control: control.tokens.disable(ref, reason, revision=revision), shown_by=f"tokens show {ref}"
+    )
+    _print(changed, as_json=as_json)
 
 
 @app.command()
-def enable(token: Ref, reason: Reason = "", as_json: AsJson = False) -> None:
+def enable(token: TokenRef, revision: Revision = None, reason: Reason = "", as_json: AsJson = False) -> None:
     """Let a disabled token work again."""
-    ref = _ref(token)
-    changed = with_control_plane(lambda control: control.tokens.enable(ref, reason))
-    print_object(represent(changed), as_json=as_json)
+    ref = token_of(token)
+    changed = with_control_plane(
+        lambda control: control.tokens.enable(ref, reason, revision=revision), shown_by=f"tokens show {ref}"
+    )
+    _print(changed, as_json=as_json)
 
 
 @app.command()
@@ -167,10 +177,11 @@ def revoke(
     created_before: Annotated[str | None, typer.Option(help="Only those made before: an instant, or 90d ago.")] = None,
     unused_since: Annotated[str | None, typer.Option(help="Only those not used since: an instant, or 90d ago.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only count.")] = False,
+    revision: Revision = None,
     reason: Reason = "",
     as_json: AsJson = False,
 ) -> None:
-    """Revoke a token, every token of a family, or all that fit the options, now."""
+    """Revoke a token, a family, or all that fit the options. They are refused from now on."""
     now = datetime.now(UTC)
     chosen = TokenFilter(
         customer=customer,
@@ -180,37 +191,21 @@ def revoke(
         created_before=None if created_before is None else past_instant("created-before", created_before, now),
         not_used_since=None if unused_since is None else past_instant("unused-since", unused_since, now),
     )
+    if revision is not None and (token is None or token.startswith("fam_")):
+        raise InputError("--revision", "goes with one token", "name the token, or leave it out")
     if token is None:
         _revoke_many(chosen, reason, is_dry_run=dry_run, as_json=as_json)
         return
     if chosen != TokenFilter() or dry_run:
         raise InputError("token", "goes without --customer and the like", "name the token, or describe it")
-    ref = _ref(token)
-    gone = [represent(item) for item in with_control_plane(lambda control: control.tokens.revoke(ref, reason))]
-    if len(gone) == 1:
-        print_object(gone[0], as_json=as_json)
+    ref = token_of(token)
+    revoked = with_control_plane(
+        lambda control: control.tokens.revoke(ref, reason, revision=revision), shown_by=f"tokens show {ref}"
+    )
+    if len(revoked) == 1:
+        _print(revoked[0], as_json=as_json)
     else:
-        print_list(gone, _COLUMNS, as_json=as_json)
-
-
-@app.command()
-def inspect(token: Ref, as_json: AsJson = False) -> None:
-    """Check a token's prefix and checksum offline, then its state where a database is configured."""
-    values = load_settings().values
-    text = _ref(token)
-    parsed = TokenFormat(values.token_prefix).parse(text)
-    if parsed is None:
-        raise InputError("token", _malformation(text, values.token_prefix), "copy it again, whole")
-    found: Json = {"is_well_formed": True, "environment": parsed.environment.value, "checksum": "ok"}
-    if values.postgres_dsn is None or values.pepper is None:
-        complain("its state is not known: TALLYGATE_POSTGRES_DSN and TALLYGATE_PEPPER are not both set")
-        print_object(found | {"status": "not looked up"}, as_json=as_json)
-        return
-    try:
-        state = represent(with_control_plane(lambda control: control.tokens.show(text)))
-    except NotFoundError:
-        state = {"status": "unknown"}
-    print_object(found | state, as_json=as_json)
+        print_list([represent(item) for item in revoked], _COLUMNS, as_json=as_json)
 
 
 def _revoke_many(chosen: TokenFilter, reason: str, *, is_dry_run: bool, as_json: bool) -> None:
@@ -234,22 +229,27 @@ def _print_secret(issued: IssuedToken, *, as_json: bool) -> None:
     if as_json:
         print_json(issued_as_json(issued))
         return
-    print_object(represent(issued.record), as_json=False)
-    console().print(f"\ntoken  {issued.secret}", markup=False, soft_wrap=True)
-    console().print("Keep it now: it is stored nowhere and cannot be shown again.")
+    _print(issued.record, as_json=False)
+    print_secret("token", issued.secret)
 
 
-def _ref(text: str) -> str:
-    return sys.stdin.readline().strip() if text == "-" else text
+def _print(token: Token, *, as_json: bool) -> None:
+    value = represent(token)
+    print_object(value if as_json else value | _told(value), as_json=as_json)
+
+
+def _told(token: Json) -> Json:
+    """Return in words what an empty field of a token means."""
+    return {
+        "scopes": "all of its plan's" if token["scopes"] is None else token["scopes"],
+        "networks": token["networks"] or "any",
+        "expires_at": token["expires_at"] or "never",
+        "last_used_at": token["last_used_at"] or "never",
+    }
 
 
 def _words(texts: list[str]) -> tuple[str, ...]:
     return tuple(word for text in texts for word in re.split(r"[\s,]+", text) if word)
 
 
-def _malformation(text: str, prefix: str) -> str:
-    if not text.startswith((f"{prefix}_live_", f"{prefix}_test_")):
-        return f"does not begin with {prefix}_live_ or {prefix}_test_"
-    if re.fullmatch(TokenFormat(prefix).pattern, text):
-        return "its checksum is wrong: it was mistyped or made up"
-    return "is not 36 letters and digits after its prefix"
+app.command()(inspection.inspect)

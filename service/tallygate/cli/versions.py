@@ -9,45 +9,47 @@ import typer
 from tallygate.admin.records import as_json as represent
 from tallygate.admin.records import version_as_json
 from tallygate.cli.context import with_control_plane
+from tallygate.cli.options import Reason, Revision
 from tallygate.cli.output import AsJson, print_json, print_list, print_object
 from tallygate.cli.values import instant
 from tallygate.core.errors import InputError
 from tallygate.plans.contract import Carry
 
-shadow = typer.Typer(
-    help="Try a version beside the one in force, on live traffic, without effect.", no_args_is_help=True
-)
+shadow = typer.Typer(help="Try a version on live traffic, without effect.", no_args_is_help=True)
 _SHADOW_COLUMNS = ("id", "plan", "shadow", "started_at", "stopped_at")
 
 Ref = Annotated[str, typer.Argument(metavar="VERSION", help="Such as pro@2.")]
-Reason = Annotated[str, typer.Option("--reason", help="Why; kept in the audit log.")]
 
 
 def deprecate(
     plan: Ref,
     undo: Annotated[bool, typer.Option("--undo", help="Take new subscriptions again.")] = False,
+    revision: Revision = None,
     reason: Reason = "",
     as_json: AsJson = False,
 ) -> None:
-    """Take no new subscriptions on a version; nothing changes for those who are on it."""
+    """Take no new subscriptions on a version. Nothing changes for those who are on it."""
     changed = with_control_plane(
-        lambda control: (
-            control.versions.reinstate(plan, reason=reason) if undo else control.versions.deprecate(plan, reason=reason)
-        )
+        lambda control: (control.versions.reinstate if undo else control.versions.deprecate)(
+            plan, reason=reason, revision=revision
+        ),
+        shown_by=f"plans show {plan}",
     )
     _print(version_as_json(changed), as_json=as_json)
 
 
-def retire(plan: Ref, reason: Reason = "", as_json: AsJson = False) -> None:
-    """Close a deprecated version for good; refused while anybody is, or will be, on it."""
-    changed = with_control_plane(lambda control: control.versions.retire(plan, reason=reason))
+def retire(plan: Ref, revision: Revision = None, reason: Reason = "", as_json: AsJson = False) -> None:
+    """Close a deprecated version for good. Refused while anybody is, or will be, on it."""
+    changed = with_control_plane(
+        lambda control: control.versions.retire(plan, reason=reason, revision=revision), shown_by=f"plans show {plan}"
+    )
     _print(version_as_json(changed), as_json=as_json)
 
 
 def pins(
     plan: Annotated[str, typer.Argument(metavar="PLAN", help="Key, such as pro.")], as_json: AsJson = False
 ) -> None:
-    """Say how many live subscriptions are, or will be, on each version of a plan."""
+    """Count the subscriptions on each version of a plan. Those that will be on it count too."""
     found = with_control_plane(lambda control: control.plans.pins(plan))
     rows = [{"plan": f"{plan}@{version}", "subscriptions": count} for version, count in found.items()]
     print_list(rows, ("plan", "subscriptions"), as_json=as_json)
@@ -63,7 +65,7 @@ def migrate(
     reason: Reason = "",
     as_json: AsJson = False,
 ) -> None:
-    """Move those who are on one version to another, all or a cohort; back by naming them the other way round."""
+    """Move subscriptions from one version to another. All or a cohort; name them the other way round to go back."""
     share = _share(percent)
     when = None if at == "now" else instant("at", at, datetime.now(UTC))
     done = with_control_plane(
@@ -87,7 +89,7 @@ def start(
     reason: Reason = "",
     as_json: AsJson = False,
 ) -> None:
-    """Count, for everybody who is on a version, what another one would have refused."""
+    """Count what another version would have refused. Everybody who is on the first is looked at; nobody notices."""
     started = with_control_plane(lambda control: control.shadows.start(plan, tried, reason=reason))
     print_object(represent(started), as_json=as_json)
 

@@ -1,0 +1,171 @@
+"""The data plane: everything that a request meets, in the order it meets it."""
+
+import asyncio
+import gc
+from contextlib import suppress
+from dataclasses import dataclass
+
+import structlog
+
+from tallygate import __version__
+from tallygate.app.pipeline import pipeline
+from tallygate.app.secret_settings import plain
+from tallygate.core.clock import Clock, SystemClock
+from tallygate.core.errors import DependencyError
+from tallygate.envoy.check import SERVICE_PATH, Check
+from tallygate.envoy.count import Counting
+from tallygate.envoy.responses import ResponseWriter
+from tallygate.insights.redis import RedisShadowLedger
+from tallygate.insights.shadow import ShadowTally, hand_on
+from tallygate.licenses.cache import LicenseCache
+from tallygate.licenses.first_used import FirstUses
+from tallygate.licenses.last_used import LastUsed
+from tallygate.licenses.listener import ChangeListener
+from tallygate.licenses.postgres import PostgresLicenseStore
+from tallygate.lifecycle import Lifecycle, every, stop_on_signals
+from tallygate.limits.redis import RedisLimiter
+from tallygate.limits.script import Scripts
+from tallygate.metrics import Metrics
+from tallygate.monitor import Monitor
+from tallygate.probes import HttpServer, probes_app
+from tallygate.settings import Settings, require
+from tallygate.storage import postgres, redis
+from tallygate.storage.redis_link import LinkTerms
+from tallygate.storage.redis_topology import link
+from tallygate.transport.adapters import adapter
+from tallygate.transport.tls import TlsFiles
+from tallygate.transport.transport import Transport
+
+_log = structlog.get_logger("tallygate.app")
+_SHADOW_S, _FIRST_USE_S, _LAST_USED_S, _REDIS_POLICY_S = 1.0, 3.0, 60.0, 3600.0
+
+
+async def serve(values: Settings) -> None:
+    """Run the data plane until a signal stops it. Raises InputError for settings that cannot be used."""
+    plane = await data_plane(values)
+    # What exists by now stays. A full collection that went through all of it would stall every request.
+    gc.collect()
+    gc.freeze()
+    await plane.life.run(plane.probes, stop_on_signals())
+
+
+@dataclass(frozen=True, slots=True)
+class DataPlane:
+    """A data plane, wired and not yet started: `life.run(probes, stop)` runs it."""
+
+    life: Lifecycle
+    probes: HttpServer
+    transport: Transport
+    metrics: Metrics
+
+
+async def data_plane(values: Settings, clock: Clock | None = None, scripts: Scripts | None = None) -> DataPlane:
+    """Build everything a request meets. `clock` and `scripts` are seams for tests that move time."""
+    require(values, "postgres_dsn", "redis_url", "pepper")
+    tls = TlsFiles.of(values.tls_cert_file, values.tls_key_file, values.tls_client_ca_file)
+    clock, metrics = clock or SystemClock(), Metrics(__version__)
+
+    # Step 3 of a request: the license.
+    dsn = plain(values.postgres_dsn)
+    pool = await postgres.create_pool(
+        dsn, max_size=8, command_timeout_s=values.store_timeout_s, application_name="tallygate-serve"
+    )
+    store = PostgresLicenseStore(pool, deadline_s=values.store_timeout_s)
+    cache = _cache(values, clock, metrics, store)
+    listener = ChangeListener(dsn, store, cache, clock)
+
+    # Step 6: the limits.
+    client = redis.connect(plain(values.redis_url), deadline_s=values.limiter_timeout_s)
+    limiter = _limiter(values, clock, metrics, scripts or Scripts())
+
+    # What is learnt on the way.
+    shadows, shadow_ledger = ShadowTally(), RedisShadowLedger(client)
+    first_uses, last_used = FirstUses(), LastUsed()
+
+    # The pipeline between them, and the wire around it.
+    check = Check(
+        pipeline(values, clock, cache, limiter, first_uses),
+        _writer(values),
+        observe=Counting(metrics, shadows, last_used),
+        report=lambda what: _report_failure(metrics, what),
+    )
+    transport = adapter(values.transport)(values.listen, {SERVICE_PATH: check}, tls)
+    monitor = Monitor(
+        metrics,
+        lambda: max(cache.staleness_s, listener.staleness_s),
+        {"postgres": store.generation, "redis": lambda: redis.ping(client)},
+    )
+    life = Lifecycle(
+        transport=transport,
+        background={
+            "listener": listener.run,
+            "monitor": monitor.run,
+            "shadow report": lambda: every(_SHADOW_S, lambda: hand_on(shadows, shadow_ledger)),
+            "first use": lambda: every(_FIRST_USE_S, lambda: first_uses.hand_on(store)),
+            "last used": lambda: every(_LAST_USED_S, lambda: last_used.hand_on(store)),
+            "redis policy": lambda: _watch_redis_policy(client),
+        },
+        prerequisites={"licenses": listener.begun},
+        closers=[
+            lambda: _hand_on_at_last(first_uses, store),
+            cache.close,
+            limiter.close,
+            client.aclose,
+            lambda: postgres.close_pool(pool),
+        ],
+        drain_s=values.drain_s,
+    )
+    pages = probes_app(metrics.exposition, life.not_ready)
+    return DataPlane(life, HttpServer(pages, values.metrics_listen, "TALLYGATE_METRICS_LISTEN"), transport, metrics)
+
+
+def _cache(values: Settings, clock: Clock, metrics: Metrics, store: PostgresLicenseStore) -> LicenseCache:
+    return LicenseCache(
+        store,
+        clock,
+        ttl_s=values.license_ttl_s,
+        max_stale_s=values.license_max_stale_s,
+        max_entries=values.license_cache_entries,
+        max_bytes=values.license_cache_mib * 2**20,
+        observe=lambda result: metrics.license_cache.labels(result).inc(),
+    )
+
+
+def _limiter(values: Settings, clock: Clock, metrics: Metrics, scripts: Scripts) -> RedisLimiter:
+    terms = LinkTerms(deadline_s=values.limiter_timeout_s, on_batch=metrics.limiter_batch_size.observe)
+    return RedisLimiter(
+        link(plain(values.redis_url), terms),
+        clock=clock,
+        observe=metrics.limiter_duration.observe,
+        scripts=scripts,
+    )
+
+
+def _writer(values: Settings) -> ResponseWriter:
+    return ResponseWriter(
+        realm=values.realm, problem_base_url=values.problem_base_url, credits_status=values.credits_status
+    )
+
+
+async def _hand_on_at_last(first_uses: FirstUses, store: PostgresLicenseStore) -> None:
+    """Tell what is left to tell; if that cannot be, another process learns it from the counter store."""
+    with suppress(DependencyError):
+        await first_uses.hand_on(store)
+
+
+async def _watch_redis_policy(client: redis.RedisClient) -> None:
+    """Warn, at the start and every hour, of a Redis that may evict counters."""
+    while True:
+        try:
+            warning = await redis.eviction_warning(client)
+        except DependencyError:
+            await asyncio.sleep(1)
+            continue
+        if warning is not None:
+            _log.warning("redis is not fit to count", problem=warning)
+        await asyncio.sleep(_REDIS_POLICY_S)
+
+
+def _report_failure(metrics: Metrics, what: str) -> None:
+    metrics.checks.labels("error", "internal_error", "").inc()
+    _log.error("a check failed", what=what)
