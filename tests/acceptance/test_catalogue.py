@@ -132,6 +132,20 @@ async def test_a_trial_begins_with_the_first_request_and_ends_on_the_instant(sho
     assert await dora.seen("/v1/completions", "POST") == "403 scope_missing"
 
 
+async def test_people_see_when_a_trial_began_and_what_it_became(shop: Shop) -> None:
+    """Seconds after the first request it is on record, though nobody has changed anything; then its end is seen."""
+    dan, show = await shop.buyer("pro@1"), shop.control.subscriptions.show
+    began_at = shop.now
+    assert await dan.seen() == "200 ok"
+    while (running := await show(dan.subscription)).first_used_at is None:
+        assert await dan.seen(ALLOWANCE) == "200 ok"
+    assert (running.first_used_at, running.trial_ends_at) == (began_at, began_at + 14 * DAY)
+    await shop.advance(14 * DAY)
+    over = await show(dan.subscription)
+    assert (over.status, over.plan, over.phases, over.revision) == ("active", "free@1", (), 1)
+    assert await dan.plan() == "free@1"
+
+
 async def test_who_buys_during_the_trial_stays(shop: Shop) -> None:
     """Buying ends the trial: what would have come after it never comes."""
     ed = await shop.buyer("pro@1")

@@ -114,6 +114,23 @@ def last_sunday(year: int, month: int) -> datetime:
     return last - (last.isoweekday() % 7) * DAY
 
 
+async def test_a_change_brings_its_shadow_on_time_though_postgres_is_gone(shop: Shop) -> None:
+    """What is tried beside the new plan begins with it, with nobody there to compile anything."""
+    eve, change_at = await shop.buyer("payg@1"), shop.now + 10 * MINUTE
+    await shop.done(shop.control.contracts.change(eve.subscription, "enterprise@1", at=change_at))
+    await shop.done(shop.control.shadows.start("enterprise@1", "free@1"))
+    assert await eve.seen() == "200 ok"
+    await shop.postgres.close()
+    await shop.move_to(change_at - MOMENT)
+    assert await eve.spend(6) == {"200 ok": 6}
+    await shop.advance(MOMENT)
+    assert await eve.spend(6) == {"200 ok": 5, "200 shadow": 1}
+    await shop.postgres.open()
+    await shop.done(shop.control.shadows.stop("enterprise@1"))
+    await shop.advance(MINUTE)  # what is served while Postgres is gone is served for a second, whoever hears of what
+    assert await eve.seen() == "200 ok"
+
+
 async def test_what_was_agreed_happens_on_time_though_postgres_is_gone(shop: Shop) -> None:
     """Trial, grace, change, contract and period all end on their instant, with nobody there to do it."""
     midnight = datetime.combine(shop.now.date() + 30 * DAY, time(), UTC)

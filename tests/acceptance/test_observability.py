@@ -10,6 +10,7 @@ DOCUMENTED = {
     "tallygate_license_cache_total",
     "tallygate_license_staleness_seconds",
     "tallygate_limiter_duration_seconds_bucket",
+    "tallygate_limiter_batch_size_bucket",
     "tallygate_units_total",
     "tallygate_dependency_up",
     "tallygate_build_info",

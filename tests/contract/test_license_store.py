@@ -15,7 +15,7 @@ from tallygate.licenses.license import CustomerStatus
 from tallygate.licenses.memory import MemoryLicenseStore
 from tallygate.licenses.postgres import PostgresLicenseStore
 from tallygate.licenses.routes import RouteRule
-from tallygate.licenses.store import ROUTES_SUBJECT, Change, LicenseStore
+from tallygate.licenses.store import ROUTES_SUBJECT, Change
 from tallygate.storage.postgres import close_pool, create_pool
 
 
@@ -23,7 +23,7 @@ from tallygate.storage.postgres import close_pool, create_pool
 class Subject:
     """A store under test and who writes what it reads."""
 
-    store: LicenseStore
+    store: MemoryLicenseStore | PostgresLicenseStore
     writer: Writer
 
 
@@ -78,6 +78,31 @@ async def test_a_license_comes_back_as_it_was_written(subject: Subject) -> None:
     found = await subject.store.find([digest_of(1)])
     assert found.license == entry
     assert found.as_of == number == 1
+
+
+async def test_the_least_instant_of_a_first_use_stands(subject: Subject) -> None:
+    """Told again, late, out of order, or of what does not exist: a trial began when it began, for all its tokens."""
+    one = license_of(1)
+    await subject.writer.put(digest_of(1), one)
+    await subject.writer.put(digest_of(2), replace(license_of(2), customer=one.customer, subscription=one.subscription))
+    await subject.writer.put(digest_of(3), license_of(3))
+    for hours, expected in ((5, 5), (7, 5), (5, 5), (3, 3), (4, 3)):
+        told = {one.subscription: START_AT + timedelta(hours=hours), f"sub_{'9' * 26}": START_AT}
+        assert not await subject.store.note_first_uses(told)
+        for number in (1, 2):
+            found = (await subject.store.find([digest_of(number)])).license
+            assert found is not None
+            assert found.first_used_at == START_AT + timedelta(hours=expected)
+    assert (await subject.store.find([digest_of(3)])).license == license_of(3)
+
+
+async def test_a_first_use_is_no_change_of_a_license(subject: Subject) -> None:
+    """Nothing is compiled anew, no worker reads anew, and no writer waits for it."""
+    await subject.writer.put(digest_of(1), license_of(1))
+    await subject.store.note_first_uses({license_of(1).subscription: START_AT})
+    assert await subject.store.generation() == 1
+    found = (await subject.store.find([digest_of(1)])).license
+    assert found == license_of(1, first_used_at=START_AT)
 
 
 async def test_no_scopes_and_all_scopes_stay_apart(subject: Subject) -> None:

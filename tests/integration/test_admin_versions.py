@@ -2,7 +2,8 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from datetime import timedelta
+from dataclasses import replace
+from datetime import datetime, timedelta
 from decimal import Decimal
 
 import asyncpg
@@ -265,9 +266,30 @@ async def test_a_shadow_is_in_what_the_data_plane_reads(desk: Office) -> None:
     after = await desk.license_of(secret)
     assert before is not None
     assert after is not None
-    assert after.terms.phases == before.terms.phases
-    assert after.terms.shadow is not None
-    assert {limit.is_shadow for limit in after.terms.shadow.limits} == {True}
+    assert [replace(phase, shadow=None) for phase in after.terms.phases] == list(before.terms.phases)
+    phase = after.terms.phase_at(desk.clock.now())
+    assert phase.shadow is not None
+    assert {limit.is_shadow for limit in phase.shadow.limits} == {True}
+
+
+async def test_a_shadow_waits_for_those_who_will_come_to_its_version(desk: Office) -> None:
+    """A scheduled change brings the shadow of its version with it, whichever was first; stopping takes it away."""
+    shadows = desk.operations.shadows
+    (early,) = await sell(desk, "free", 1)
+    await desk.contracts.change(early.id, "pro@1", at=NOW + DAY)
+    assert (await shadows.start("pro@1", "pro@2")).subscriptions == 1
+    (late,) = await sell(desk, "free", 1)
+    await desk.contracts.change(late.id, "pro@1", at=NOW + DAY)
+    secrets = [(await desk.tokens.issue(subscription=each.id)).secret for each in (early, late)]
+
+    async def tried(at: datetime) -> list[str | None]:
+        licenses = [await desk.license_of(secret) for secret in secrets]
+        phases = [license_.terms.phase_at(at) for license_ in licenses if license_ is not None]
+        return [None if phase.shadow is None else phase.shadow.plan for phase in phases]
+
+    assert [await tried(at) for at in (NOW + DAY / 2, NOW + DAY)] == [[None] * 2, ["pro@2"] * 2]
+    assert (await shadows.stop("pro@1")).subscriptions == 2
+    assert await tried(NOW + DAY) == [None] * 2
 
 
 async def test_versions_are_listed_by_the_page(desk: Office) -> None:

@@ -59,6 +59,7 @@ async def test_what_was_done_is_told_by_object_actor_action_and_time(desk: Offic
     assert len(await log.list(action="customer.create")) == 4
     assert await log.list(action="customer.create", actor="key:somebody") == []
     assert await log.list(action="customer.rename", actor="key:somebody") == [entry]
+    assert await log.list(action="customer.rename", actor="key:somebody", after=entry.id) == []
     assert [each.id for each in await log.list(since=NOW + timedelta(minutes=4))] == [
         each.id for each in everything[-3:]
     ]

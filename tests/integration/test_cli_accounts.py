@@ -1,5 +1,6 @@
 """`tallygate customers` and `tallygate subscriptions`: objects with ids and states, in words and as JSON."""
 
+import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -73,6 +74,30 @@ def test_a_subscription_from_creation_to_cancelling(office: Shell) -> None:
     assert ended["status"] == "canceled"
     assert office("subscriptions", "cancel", made["id"], "--json").json == ended
     assert made["id"] in office("subscriptions", "list").out
+
+
+def test_a_subscription_may_come_with_its_first_token(office: Shell) -> None:
+    """One command puts a customer live: its secret is shown this once, in words and as JSON."""
+    office("customers", "create", "acme")
+    words = ("subscriptions", "create", "--customer", "acme", "--plan", "pro", "--issue-token")
+    made = office(*words, "first", "--json").json
+    issued = made["issued"]
+    assert (issued["subscription"], issued["name"], issued["status"]) == (made["id"], "first", "active")
+    assert office("tokens", "inspect", issued["token"], "--json").json["id"] == issued["id"]
+    assert "issued" not in office("subscriptions", "show", made["id"], "--json").json
+    office("customers", "create", "globex")
+    told = office("subscriptions", "create", "--customer", "globex", "--plan", "pro", "--issue-token", "first").out
+    assert re.search(r"^token  tg_live_\w{36}$", told, re.MULTILINE)
+
+
+def test_a_subscription_whose_token_cannot_be_issued_is_told_of(office: Shell) -> None:
+    """Nobody makes a second subscription for want of its token: the complaint names the one that was made."""
+    office("customers", "create", "acme")
+    words = ("subscriptions", "create", "--customer", "acme", "--plan", "pro", "--issue-token", "x" * 1000)
+    told = office(*words).refused(code=1)
+    (made,) = office("subscriptions", "list", "--customer", "acme", "--json").items
+    assert f"{made['id']} is made" in told
+    assert f"tallygate tokens issue --subscription {made['id']}" in told
 
 
 def test_a_subscription_takes_its_options(office: Shell) -> None:

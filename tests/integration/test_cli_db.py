@@ -43,6 +43,7 @@ def test_before_it_is_migrated_every_command_says_what_is_wrong(empty_shell: She
     pepper = "a pepper of tests, long enough to be one"
     complaint = empty_shell("customers", "list", PEPPER=pepper).refused(1)
     assert "customers" in complaint
+    assert "`tallygate db migrate`" in complaint
 
 
 def test_a_database_that_is_not_there_is_1(shell: Shell) -> None:

@@ -76,7 +76,9 @@ def test_applying_says_what_it_did_and_does_it_once(shell: Shell, sample_plans: 
     assert again.out.splitlines() == [f"{name}  unchanged" for name in ("free@1", "pro@1", "enterprise@1", "routes")]
     edited = tmp_path / "edited.yaml"
     edited.write_text(sample_plans.read_text().replace("name: Pro\n", "name: Professional\n"))
-    assert "pro@2  published" in shell("plans", "apply", str(edited)).out
+    told = shell("plans", "apply", str(edited)).out
+    assert "pro@2  published" in told
+    assert "`tallygate plans migrate pro@1 pro@2`" in told
 
 
 def test_published_plans_are_listed_and_shown(shell: Shell, sample_plans: Path) -> None:

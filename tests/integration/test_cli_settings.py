@@ -1,5 +1,6 @@
 """The command line itself and `tallygate config`: usage, settings, what is shown and what never is."""
 
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -8,10 +9,13 @@ import pytest
 from support.commands import Shell
 
 from tallygate import __version__
+from tallygate.cli.nouns import NOUNS
 from tallygate.settings import MASK, Settings
 
 SECRET = "do-not-show-me-" + "x" * 32
 NEEDED = {"POSTGRES_DSN": f"postgresql://u:{SECRET}@h/d", "REDIS_URL": f"redis://:{SECRET}@h", "PEPPER": SECRET}
+ALONE = {"dev", "serve", "admin", "explain"}
+"""Nouns that are a command themselves."""
 SHOWN = ("DRAIN_S", "REALM", "PEPPER", "POSTGRES_DSN", "COOKIE")
 
 
@@ -40,15 +44,32 @@ def test_wrong_usage_is_2(bare_shell: Shell, arguments: list[str]) -> None:
     assert "Error" in bare_shell(*arguments).refused()
 
 
-@pytest.mark.parametrize("noun", [[], ["db"], ["config"], ["plans"], ["customers"], ["subscriptions"], ["tokens"]])
-def test_every_noun_has_help(bare_shell: Shell, noun: list[str]) -> None:
-    """`--help` exits 0 and tells what every command does."""
-    ran = bare_shell(*noun, "--help")
+def listed(help_text: str) -> dict[str, str]:
+    """Return the commands a help lists, and what it says of each."""
+    lines = help_text.partition("Commands:")[2].partition("Example:")[0].strip().splitlines()
+    return {line.split()[0]: line.strip().partition("  ")[2].strip() for line in lines}
+
+
+@pytest.mark.parametrize("noun", ["", *NOUNS])
+def test_every_noun_has_help(bare_shell: Shell, noun: str) -> None:
+    """`--help` exits 0 and tells in a whole sentence what every command does; a noun is known by the root."""
+    ran = bare_shell(*noun.split(), "--help")
     assert ran.code == 0
-    assert "Usage: tallygate" in ran.out
-    commands = ran.out.partition("Commands:")[2].strip().splitlines()
-    assert commands
-    assert all(len(line.split()) > 1 for line in commands)
+    assert f"Usage: {f'tallygate {noun}'.strip()} [OPTIONS]" in ran.out
+    commands = listed(ran.out)
+    assert bool(commands) == (noun not in ALONE)
+    assert [name for name, told in commands.items() if not told or told.endswith("...")] == []
+    assert noun != "" or list(commands) == list(NOUNS)
+
+
+@pytest.mark.parametrize("noun", [noun for noun in NOUNS if noun not in {"dev", "serve", "admin"}])
+def test_the_example_of_a_noun_is_understood(bare_shell: Shell, noun: str) -> None:
+    """What a help shows as an example is no wrong usage: it comes as far as its file, or the settings it needs."""
+    example = " ".join(bare_shell(noun, "--help").out.partition("Example: tallygate ")[2].split())
+    assert example.startswith(noun)
+    ran = bare_shell(*shlex.split(example))
+    assert "Usage:" not in ran.err
+    assert "Error" not in ran.err
 
 
 def test_config_check_accepts_what_serve_could_start_with(bare_shell: Shell) -> None:

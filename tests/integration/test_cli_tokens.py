@@ -1,5 +1,6 @@
 """`tallygate tokens` and `tallygate explain`: a secret is printed once, everything else without it."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +58,8 @@ def test_the_secret_is_shown_when_issued_and_never_again(office: Shell) -> None:
     in_words = office("tokens", "issue", "--customer", "acme").out
     assert "Keep it now" in in_words
     assert len([word for word in in_words.split() if TokenFormat().parse(word)]) == 1
+    for field, meaning in (("scopes", "all of its plan's"), ("networks", "any"), ("expires_at", "never")):
+        assert re.search(rf"^{field} +{meaning} *$", in_words, re.MULTILINE), "an empty field is told in words"
 
 
 def test_a_token_takes_its_options(office: Shell) -> None:

@@ -18,6 +18,7 @@ from tallygate.storage.queries import parse
 PACKAGE = Path(tallygate.__file__).parent
 CROWD = Path(__file__).parents[1] / "support" / "crowd.sql"
 BIG_ROWS = 1000
+PAGE = 100
 
 SMALL = {
     "plans": "one row a plan: dozens",
@@ -36,15 +37,47 @@ COUNTS = {
 }
 """Statements that may read any table whole, and why. None is part of issuing, listing or revoking."""
 
+SORTS = {
+    "admin/queries.sql:audit_chain": "puts a page in order that was read in order: the planner cannot tell",
+    "admin/queries.sql:changes": "what hangs on the subscriptions of a page; a license is compiled from all of it",
+    "admin/queries.sql:credits": "what hangs on the subscriptions of a page; a license is compiled from all of it",
+    "admin/queries.sql:live_subscription_ids_of_customer": "one or two that run, and those that are to follow them",
+    "admin/queries.sql:overlapping_subscription": "one or two that run, and those that are to follow them",
+    "licenses/queries.sql:changes_since": "what changed since it was last asked, some seconds ago",
+}
+"""Statements that put rows in order, and why these are never many. From any other, rows come in an index's order."""
+
+
+def ident(prefix: str, number: str) -> str:
+    """Return the SQL of an id of the crowd."""
+    return f"('{prefix}_' || lpad(({number})::text, 26, '0'))"
+
+
+LISTS = {
+    "token_ids_of_customer": ([ident("cus", "10000")], ident("tok", "70000")),
+    "token_ids_of_subscription": ([ident("sub", "15000")], ident("tok", "70000")),
+    "token_ids_of_family": ([ident("fam", "20000")], ident("tok", "70000")),
+    "token_ids_by_name": (["'whale'"], ident("tok", "70000")),
+    "subscription_ids_of_customer": ([ident("cus", "10000")], ident("sub", "17000")),
+    "audit_of_object": ([ident("tok", "125000"), "NULL", "NULL"], "22500"),
+    "audit_of_actor": (["'key:whale'"], "22500"),
+    "audit_of_actor_and_action": (["'key:whale'", "'token.whale'"], "22500"),
+    "audit_of_action": (["'token.whale'"], "22500"),
+}
+"""The lists that grow with one customer, or with one program that acts: whose is asked for, and where the middle is."""
+
 CALLS = {
     "find_license_v1": "SELECT * FROM find_license_v1(ARRAY[sha256('1'), sha256('2')])",
     "current_routes_v1": "SELECT * FROM current_routes_v1()",
     "current_generation_v1": "SELECT * FROM current_generation_v1()",
     "changes_since_v1": "SELECT * FROM changes_since_v1(19990)",
     "note_tokens_used_v1": "SELECT note_tokens_used_v1(ARRAY['tok_00000000000000000000000007'], now())",
+    "note_first_uses_v1": "SELECT note_first_uses_v1(ARRAY['sub_00000000000000000000000007'], ARRAY[now()])",
     "record_change": "SELECT record_change('tok_00000000000000000000000007')",
     "prune_changes": "SELECT prune_changes(interval '13 days')",
     "netstring": "SELECT netstring('text')",
+    "own_token": """INSERT INTO tokens (id, family_id, digest, pepper_id, hint, created_at) VALUES (
+        'tok_zzzzzzzzzzzzzzzzzzzzzzzzzz', 'fam_00000000000000000000000007', sha256('new'), 'pepper', '0000', now())""",
     "audit_hash": "SELECT audit_hash(a) FROM audit a WHERE id = 7",
     # Triggers: what sets them off, and finds them without a refusal.
     "chain_audit": "INSERT INTO audit (at, actor, action, object) VALUES (now(), 'test', 'test', 'test')",
@@ -101,16 +134,40 @@ def narrows(condition: str) -> bool:
     return " = " in condition or (" > " in condition and " <= " in condition)
 
 
-async def plan_of(connection: Connection, statement: str) -> dict[str, Any]:
-    """Return the plan of a statement for whatever values it is given."""
+def sorts(plan: dict[str, Any]) -> bool:
+    """Tell whether rows of a table that grows are put in order, and so all read before the first is returned."""
+    parts = plan.get("Plans", ())
+    if "Sort" in plan["Node Type"] and not set(tables(plan)) <= set(SMALL):
+        return True
+    return any(sorts(part) for part in parts)
+
+
+def tables(plan: dict[str, Any]) -> Iterator[str]:
+    """Return where the rows of this plan come from."""
+    source = plan.get("Relation Name") or plan.get("Function Name")
+    if source:
+        yield source
+    for part in plan.get("Plans", ()):
+        yield from tables(part)
+
+
+def rows_read(plan: dict[str, Any]) -> float:
+    """Return the most rows that any step of an executed plan took up, those it threw away included."""
+    own: float = (plan["Actual Rows"] + plan.get("Rows Removed by Filter", 0)) * plan["Actual Loops"]
+    return max(own, *(rows_read(part) for part in plan.get("Plans", ())), 0)
+
+
+async def plan_of(connection: Connection, statement: str, *values: str) -> dict[str, Any]:
+    """Return the plan of a statement for whatever values it is given, or as it was executed with `values`, in SQL."""
     # Prepared and executed in words: EXPLAIN (GENERIC_PLAN) over this driver would plan for the values it is passed.
     await connection.execute(f"PREPARE looked_at AS {statement}")
     try:
         types = await connection.fetchval(
             "SELECT parameter_types::text[] FROM pg_prepared_statements WHERE name = 'looked_at'"
         )
-        values = f"({', '.join(['NULL'] * len(types))})" if types else ""
-        explained = await connection.fetchval(f"EXPLAIN (FORMAT JSON) EXECUTE looked_at {values}")
+        listed = f"({', '.join(values or ['NULL'] * len(types))})" if types else ""
+        how = "FORMAT JSON, ANALYZE" if values else "FORMAT JSON"
+        explained = await connection.fetchval(f"EXPLAIN ({how}) EXECUTE looked_at {listed}")
     finally:
         await connection.execute("DEALLOCATE looked_at")
     plan: dict[str, Any] = json.loads(explained)[0]["Plan"]
@@ -121,6 +178,47 @@ async def plan_of(connection: Connection, statement: str) -> dict[str, Any]:
 async def test_a_statement_finds_its_rows_by_an_index(crowd: Connection, name: str) -> None:
     """The millionth token is issued, listed and revoked as fast as the first: nothing that grows is read whole."""
     assert set(read_whole(await plan_of(crowd, STATEMENTS[name]))) <= set(SMALL)
+
+
+@pytest.mark.parametrize("name", sorted(set(STATEMENTS) - set(COUNTS) - set(SORTS)))
+async def test_a_statement_finds_its_rows_in_order(crowd: Connection, name: str) -> None:
+    """The first page of a list is there before the last row was looked at: nothing that grows is put in order."""
+    assert not sorts(await plan_of(crowd, STATEMENTS[name]))
+
+
+@pytest.mark.parametrize("planned", ["force_generic_plan", "force_custom_plan"])
+@pytest.mark.parametrize("start", ["", "middle"])
+@pytest.mark.parametrize("name", sorted(LISTS))
+async def test_a_page_of_the_whale_is_a_page(crowd: Connection, name: str, start: str, planned: str) -> None:
+    """Of a customer with 100,000 tokens and 5,000 contracts the first and a middle page take that page's rows, no more.
+
+    With a plan that was made for anybody, and with one for this customer.
+    """
+    whose, middle = LISTS[name]
+    after = middle if start else "0" if middle.isdigit() else "''"
+    await crowd.execute(f"SET plan_cache_mode = '{planned}'")
+    try:
+        plan = await plan_of(crowd, STATEMENTS[f"admin/queries.sql:{name}"], *whose[:1], after, str(PAGE), *whose[1:])
+    finally:
+        await crowd.execute("SET plan_cache_mode = 'force_generic_plan'")
+    assert not sorts(plan)
+    assert PAGE * 0.99 <= rows_read(plan) <= PAGE
+
+
+async def test_a_page_of_tokens_is_shown_from_that_many_rows(crowd: Connection) -> None:
+    """Family, contract and last use of the tokens on a page are looked up for those alone."""
+    ids = f"ARRAY[{', '.join(ident('tok', str(number)) for number in range(70_001, 70_001 + PAGE))}]"
+    plan = await plan_of(crowd, STATEMENTS["admin/queries.sql:tokens_by_id"], ids)
+    assert plan["Actual Rows"] == PAGE
+    assert rows_read(plan) <= PAGE
+
+
+async def test_contracts_that_ended_are_not_gone_through(crowd: Connection) -> None:
+    """A token is issued as fast to the customer of 5,000 contracts as to the one of a single contract."""
+    plan = await plan_of(
+        crowd, STATEMENTS["admin/queries.sql:live_subscription_ids_of_customer"], ident("cus", "10000"), "now()"
+    )
+    assert rows_read(plan) == 1
 
 
 @pytest.mark.parametrize("name", sorted(name for name, call in CALLS.items() if call))

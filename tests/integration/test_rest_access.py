@@ -132,8 +132,9 @@ async def test_a_key_may_ask_only_so_often(database: Database, redis_url: str) -
 
 
 async def test_a_stranger_may_guess_only_so_often(database: Database, redis_url: str) -> None:
-    """Requests without a good key are counted by address; whoever has a key is not in their way."""
+    """Requests without a good key are counted by address; they are not in the way of a key in use."""
     async with running_rest(database, redis_url, admin_strangers_per_s=1) as rest:
+        assert (await rest.admin.get("/v1/customers")).status_code == 200
         async with client(rest.url, "tga_" + "0" * 36) as guesser:
             statuses = {(await guesser.get("/v1/customers")).status_code for _ in range(25)}
         assert statuses == {401, 429}

@@ -1,10 +1,14 @@
 """The frame around every operation of the REST API: problems, sizes, request ids, and nothing from elsewhere."""
 
 from collections.abc import AsyncIterator
+from importlib.resources import files
+from pathlib import Path
 
 import pytest
 from support.rest import Rest, dumped, problem, running_rest
 from support.servers import Database
+
+from tallygate.admin.rest import hints
 
 
 @pytest.fixture
@@ -36,6 +40,9 @@ async def test_a_body_that_is_no_json_is_refused(rest: Rest) -> None:
     headers = {"content-type": "application/json"}
     for body in (b"{", b"\xff\xfe", b"[" * 200_000, b'{"key": "a\xc3"}'):
         problem(await rest.admin.post("/v1/customers", content=body, headers=headers), 400)
+    for depth in (200, 900, 950):
+        nested = b'{"plans": ' + b"[" * depth + b"]" * depth + b"}"
+        assert (await rest.admin.post("/v1/plans", content=nested, headers=headers)).status_code in (400, 422)
     for media_type in ("text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x"):
         answer = await rest.admin.post(
             "/v1/customers", content=b'{"key": "acme"}', headers={"content-type": media_type}
@@ -91,6 +98,46 @@ async def test_every_mistake_of_a_plan_is_pointed_at(rest: Rest) -> None:
     assert any(pointer.startswith("/plans/0/limits/1") for pointer in pointers)
     told = problem(await rest.admin.post("/v1/plans/gold/versions", json=plan), 422)
     assert "/limits/0/rate" in {fault["pointer"] for fault in told["errors"]}
+
+
+async def test_a_member_keeps_its_name_in_a_pointer(rest: Rest) -> None:
+    """What use cases and bodies call differently is pointed at as the body has it, a plan's own `grace` too."""
+    plan = {"name": "Gold", "grace": {"days": 0}}
+    told = problem(await rest.admin.post("/v1/plans/gold/versions", json=plan), 422)
+    assert [fault["pointer"] for fault in told["errors"]] == ["/grace/days"]
+    contract = await rest.subscribed()
+    wrong = {"subscription": contract["id"], "environment": "test"}
+    (fault,) = problem(await rest.issuer.post("/v1/tokens", json=wrong), 409)["errors"]
+    assert fault["pointer"] == "/environment"
+
+
+def test_every_command_a_use_case_names_has_an_address() -> None:
+    """No hint is forgotten; of admin keys, which no address handles, none is told."""
+    sources = Path(str(files("tallygate.admin"))).glob("*.py")
+    named = {command for source in sources for command in hints.COMMAND.findall(source.read_text())}
+    assert named - hints._ADDRESSES.keys() == {"admin-keys list"}
+
+
+async def test_hints_speak_of_addresses(rest: Rest) -> None:
+    """Who calls REST is told addresses and members, never commands and their options."""
+    document = (await rest.stranger.get("/openapi.json")).json()
+    for address in hints._ADDRESSES.values():
+        method, _, path = address.partition(" ")
+        assert method.lower() in document["paths"][path]
+    told = problem(await rest.viewer.get("/v1/tokens/tok_" + "0" * 26), 404)
+    assert told["detail"].endswith("(see `GET /v1/tokens`)")
+    contract = await rest.subscribed()
+    wrong = {"subscription": contract["id"], "environment": "test"}
+    told = problem(await rest.issuer.post("/v1/tokens", json=wrong), 409)
+    assert told["detail"].endswith("(leave `environment` out)")
+
+
+async def test_a_whole_number_may_have_a_point(rest: Rest) -> None:
+    """In a plan that comes as JSON 7.0 is 7, as JSON Schema has it."""
+    plan = {"name": "Gold", "limits": [{"name": "monthly", "quota": 700.0, "period": "month"}]}
+    made = await rest.admin.post("/v1/plans/gold/versions", json=plan)
+    assert (made.status_code, made.headers["location"]) == (201, "/v1/plans/gold/versions/1")
+    assert (await rest.viewer.get(made.headers["location"])).json()["document"]["limits"][0]["quota"] == 700
 
 
 async def test_bad_parameters_are_named(rest: Rest) -> None:

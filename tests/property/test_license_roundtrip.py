@@ -53,6 +53,7 @@ PHASES = st.builds(
     grant=GRANTS,
     is_unpaid=st.booleans(),
     counters=TEXT,
+    shadow=st.none() | GRANTS,
 )
 TERMS = st.builds(
     Terms,
@@ -64,7 +65,6 @@ TERMS = st.builds(
         then=st.lists(PHASES, min_size=1, max_size=3).map(tuple),
         until_at=MAYBE_INSTANTS,
     ),
-    shadow=st.none() | GRANTS,
 )
 LICENSES = st.builds(
     License,
@@ -81,6 +81,7 @@ LICENSES = st.builds(
     expires_at=MAYBE_INSTANTS,
     revoked_at=MAYBE_INSTANTS,
     disabled_at=MAYBE_INSTANTS,
+    first_used_at=MAYBE_INSTANTS,
 )
 WORDS = st.text("abcxyz-", min_size=1, max_size=6)
 RULES = st.builds(

@@ -14,7 +14,8 @@ from random import Random
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.lives import AWKWARD, MOMENT, REFS, ZONES, amounts, contracts, instants, lapses, offers
+from support.lives import MOMENT, REFS, ZONES, amounts, contracts, instants, lapses, offers
+from support.moments import moments
 
 from tallygate.core.periods import Calendar, PeriodUnit
 from tallygate.licenses.codec import decode_terms, encode_terms
@@ -113,18 +114,6 @@ def life_of(contract: Contract, plans: Offers, at: datetime, used_at: datetime |
     first = min((max(change.at, contract.starts_at) for change in contract.changes), default=NEVER)
     is_over = used_at is not None and used_at + timedelta(days=trial.days) <= min(at, first)
     return Life(contract, plans, EVER if is_over else NEVER)
-
-
-def moments(contract: Contract, terms: Terms, used_after: timedelta | None = None) -> list[datetime]:
-    """Return every instant at which something may happen, and the ones just before and after."""
-    optional = [contract.ends_at, contract.suspended_at, contract.past_due_at]
-    then = terms.first_use.then if terms.first_use else ()
-    edges: set[datetime] = {contract.starts_at, *AWKWARD, *(at for at in optional if at is not None)}
-    edges |= {change.at for change in contract.changes}
-    edges |= {phase.starts_at for phase in (*terms.phases, *then) if phase.starts_at > EVER}
-    if used_after is not None and terms.first_use:
-        edges.add(contract.starts_at + used_after + timedelta(seconds=terms.first_use.lasts_s))
-    return sorted(edge + step for edge in edges for step in (-MOMENT, timedelta(), MOMENT))
 
 
 def used_by(at: datetime, contract: Contract, used_after: timedelta | None) -> datetime | None:
@@ -278,7 +267,7 @@ def refilled(life: Life, at: datetime) -> int:
     for start, end, who in life.stretches(at):
         written = balance_in(life.plans[who.plan])
         if written is not None and written.refill is not None and counter_of(life, who) == counter:
-            calendar = calendar_of(life.contract, life.plans[who.plan], written.refill.every)
+            calendar = calendar_of(life.contract, life.plans[who.plan], written.refill.every, written.per)
             boundary = calendar.period_at(start).end_at
             while boundary <= end:
                 units += written.refill.amount
@@ -299,8 +288,10 @@ def counter_of(life: Life, who: Who) -> tuple[CountedPer, str] | None:
     return written.per, "" if written.per is CountedPer.CUSTOMER else who.counters
 
 
-def calendar_of(contract: Contract, plan: Plan, every: QuotaPeriod) -> Calendar:
-    """Return the calendar of a refill."""
+def calendar_of(contract: Contract, plan: Plan, every: QuotaPeriod, per: CountedPer) -> Calendar:
+    """Return the calendar of a refill: UTC's for a balance that subscriptions share."""
+    if per is CountedPer.CUSTOMER:
+        return Calendar(PeriodUnit(every.value))
     if every is not QuotaPeriod.BILLING:
         return Calendar(PeriodUnit(every.value), None, contract.timezone)
     return Calendar(plan.price.every if plan.price else PeriodUnit.MONTH, contract.anchor_at, contract.timezone)

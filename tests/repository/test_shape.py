@@ -65,8 +65,10 @@ def test_drivers_stay_in_files_named_for_them() -> None:
     """A driver is met only where the file's name says so, so that it can be replaced in one place."""
     allowed = {
         "asyncpg": {"postgres.py", "listener.py", "migrate.py"},
-        "redis": {"redis.py"},
+        "redis": {"redis.py", "redis_topology.py"},
+        "hiredis": {"redis_pipeline.py"},
         "grpc": {"grpcio.py", "health.py"},
+        "h2corn": {"h2corn.py"},
     }
     found = []
     for path in (path for path in MODULES if "service" in path.parts and "devservers" not in path.parts):

@@ -8,12 +8,18 @@ import json
 import os
 import sys
 import traceback
+from importlib import import_module
 
 from tallygate.cli.main import run
+from tallygate.cli.nouns import NOUNS
+
+RUN_ON = {"dev", "serve", "admin"}  # tests start these as processes that they can stop
 
 
 def main() -> None:
     """Run commands until standard input ends."""
+    for noun in NOUNS.keys() - RUN_ON:
+        import_module(f"tallygate.cli.{noun.replace('-', '_')}")
     for line in sys.stdin:
         job = json.loads(line)
         child = os.fork()

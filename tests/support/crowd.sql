@@ -44,11 +44,30 @@ SELECT pg_temp.id('grt', n), pg_temp.id('sub', n * 13 % 15000), 'prepaid', 100, 
 INSERT INTO token_families (id, subscription_id, name, created_at)
 SELECT pg_temp.id('fam', n), pg_temp.id('sub', n % 15000), CASE WHEN n % 3 > 0 THEN 'name ' || n % 3000 ELSE '' END, now()
 FROM generate_series(0, 19999) n;
-INSERT INTO tokens (id, family_id, digest, pepper_id, hint, revoked_at, created_at)
-SELECT pg_temp.id('tok', n), pg_temp.id('fam', n % 20000), pg_temp.hash(n), 'pepper', right(md5(n::text), 4),
+INSERT INTO tokens (id, family_id, subscription_id, customer_id, name, digest, pepper_id, hint, revoked_at, created_at)
+SELECT pg_temp.id('tok', n), f.id, s.id, s.customer_id, f.name, pg_temp.hash(n), 'pepper', right(md5(n::text), 4),
     CASE WHEN n % 100 = 0 THEN now() END, now()
-FROM generate_series(0, 24999) n;
+FROM generate_series(0, 24999) n JOIN token_families f ON f.id = pg_temp.id('fam', n % 20000)
+JOIN subscriptions s ON s.id = f.subscription_id;
 INSERT INTO token_last_used SELECT id, now() FROM tokens;
+
+-- The whale: the customer who came last, with 100,000 tokens in one subscription, all of one name and half of one family.
+INSERT INTO customers (id, key, name, created_at, updated_at)
+SELECT pg_temp.id('cus', 10000), 'whale', 'Whale', now(), now();
+INSERT INTO subscriptions (id, customer_id, plan_key, plan_version, environment, anchor_at, starts_at, created_at, updated_at)
+SELECT pg_temp.id('sub', 15000), pg_temp.id('cus', 10000), 'plan1', 1, 'live', now(), now(), now(), now();
+INSERT INTO token_families (id, subscription_id, name, created_at)
+SELECT pg_temp.id('fam', n), pg_temp.id('sub', 15000), 'whale', now() FROM generate_series(20000, 20500) n;
+INSERT INTO tokens (id, family_id, subscription_id, customer_id, name, digest, pepper_id, hint, created_at)
+SELECT pg_temp.id('tok', n), pg_temp.id('fam', 20000 + n % 2 * (n % 501)), pg_temp.id('sub', 15000),
+    pg_temp.id('cus', 10000), 'whale', pg_temp.hash(n), 'pepper', right(md5(n::text), 4), now()
+FROM generate_series(25000, 124999) n;
+-- Before this contract they had 5,000 others, an hour each.
+INSERT INTO subscriptions (id, customer_id, plan_key, plan_version, environment, anchor_at, starts_at, ends_at,
+                           created_at, updated_at)
+SELECT pg_temp.id('sub', n), pg_temp.id('cus', 10000), 'plan1', 1, 'live', now(), now() - (n - 15000) * interval '1 hour',
+    now() - (n - 15001) * interval '1 hour', now(), now()
+FROM generate_series(15001, 20000) n;
 INSERT INTO leak_reports (id, at, token_id, type, url, source, action)
 SELECT pg_temp.id('lek', n), now(), pg_temp.id('tok', n), 'tallygate', '', '', 'none' FROM generate_series(0, 1999) n;
 
@@ -59,7 +78,11 @@ INSERT INTO audit (id, at, actor, action, object, previous_hash, hash)
 SELECT n, now() - (20000 - n) * interval '1 minute', 'key:' || n % 50, 'token.' || n % 20, pg_temp.id('tok', n),
     pg_temp.hash(n - 1), pg_temp.hash(n)
 FROM generate_series(1, 20000) n;
-UPDATE audit_head SET id = 20000, hash = pg_temp.hash(20000);
+-- The whale has a program that does one thing only, and to one token.
+INSERT INTO audit (id, at, actor, action, object, previous_hash, hash)
+SELECT n, now(), 'key:whale', 'token.whale', pg_temp.id('tok', 125000), pg_temp.hash(n - 1), pg_temp.hash(n)
+FROM generate_series(20001, 25000) n;
+UPDATE audit_head SET id = 25000, hash = pg_temp.hash(25000);
 
 INSERT INTO admin_keys (id, name, role, digest, created_at)
 SELECT pg_temp.id('key', n), 'Key ' || n, 'viewer', pg_temp.hash(n), now() FROM generate_series(0, 49) n;

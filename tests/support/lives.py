@@ -75,6 +75,11 @@ def _quotas(name: str, periods: list[QuotaPeriod]) -> st.SearchStrategy[PlanLimi
     )
 
 
+def _refills(per: CountedPer, periods: list[QuotaPeriod]) -> st.SearchStrategy[tuple[CountedPer, Refill | None]]:
+    refills = st.none() | st.builds(Refill, st.integers(1, 500), st.sampled_from(periods))
+    return st.tuples(st.just(per), refills)
+
+
 _limits = st.fixed_dictionaries(
     {},
     optional={
@@ -85,13 +90,10 @@ _limits = st.fixed_dictionaries(
             st.integers(1, 100),
         ),
         "balance": st.builds(
-            lambda amount, refill, per: PlanLimit("balance", LimitKind.CREDITS, amount, refill=refill, per=per),
+            lambda amount, shared: PlanLimit("balance", LimitKind.CREDITS, amount, per=shared[0], refill=shared[1]),
             amounts,
-            st.none()
-            | st.builds(
-                Refill, st.integers(1, 500), st.sampled_from([QuotaPeriod.WEEK, QuotaPeriod.MONTH, QuotaPeriod.BILLING])
-            ),
-            st.sampled_from([CountedPer.SUBSCRIPTION, CountedPer.CUSTOMER]),
+            _refills(CountedPer.SUBSCRIPTION, [QuotaPeriod.WEEK, QuotaPeriod.MONTH, QuotaPeriod.BILLING])
+            | _refills(CountedPer.CUSTOMER, [QuotaPeriod.WEEK, QuotaPeriod.MONTH]),
         ),
     },
 ).map(lambda limits: tuple(limits.values()))
@@ -161,5 +163,5 @@ def contracts(draw: st.DrawFn) -> Contract:
         changes=tuple(PlanChange(f"chg_{number}", *rest) for number, rest in enumerate(changes)),
         overrides=draw(_overrides),
         grants=tuple(CreditGrant(f"grt_{number}", *rest) for number, rest in enumerate(grants)),
-        shadow=draw(st.none() | st.sampled_from(REFS)),
+        shadows=draw(st.dictionaries(st.sampled_from(REFS), st.sampled_from(REFS), max_size=2)),
     )

@@ -22,10 +22,10 @@ from support.gateway import HARDENED
 from support.servers import Database
 from support.tcp_proxy import TcpProxy, tcp_proxy
 
-from tallygate import app
 from tallygate.admin.operations import ControlPlane, Operations
 from tallygate.admin.postgres import Registry
 from tallygate.admin.records import Customer
+from tallygate.app.data_plane import DataPlane, data_plane
 from tallygate.core.clock import ManualClock
 from tallygate.devservers.envoy import EmbeddedEnvoy
 from tallygate.devservers.envoy_config import with_endpoints
@@ -267,7 +267,7 @@ async def _control(database: Database, clock: ManualClock) -> AsyncIterator[Oper
 
 
 @asynccontextmanager
-async def _data_plane(dsn: str, redis_url: str, clock: ManualClock) -> AsyncIterator[app.DataPlane]:
+async def _data_plane(dsn: str, redis_url: str, clock: ManualClock) -> AsyncIterator[DataPlane]:
     named = {
         "POSTGRES_DSN": dsn,
         "REDIS_URL": redis_url,
@@ -279,7 +279,7 @@ async def _data_plane(dsn: str, redis_url: str, clock: ManualClock) -> AsyncIter
         "DRAIN_S": "0",
     }
     scripts = Scripts(acquire=scripted_clock(ACQUIRE_LUA), first_use=scripted_clock(FIRST_USE_LUA))
-    plane = await app.data_plane(load({PREFIX + name: value for name, value in named.items()}).values, clock, scripts)
+    plane = await data_plane(load({PREFIX + name: value for name, value in named.items()}).values, clock, scripts)
     stop = asyncio.Event()
     living = asyncio.create_task(plane.life.run(plane.probes, stop))
     try:

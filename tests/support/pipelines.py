@@ -16,6 +16,7 @@ from tallygate.decision.decision import CheckInput, Decision
 from tallygate.decision.explain import Looking
 from tallygate.decision.pipeline import Pipeline
 from tallygate.licenses.cache import LicenseCache
+from tallygate.licenses.first_used import FirstUses
 from tallygate.licenses.license import CustomerStatus, Grant, License, Terms
 from tallygate.licenses.memory import MemoryLicenseStore
 from tallygate.licenses.routes import EVERYTHING, RouteRule
@@ -90,6 +91,7 @@ class Desk:
         self.counters = Counters(self.clock)
         self.local = MemoryLimiter(self.clock)
         self.places = places or CredentialPlaces()
+        self.first_uses = FirstUses()
         self.issue()
         self.rules: tuple[RouteRule, ...] = (EVERYTHING,)
         self.pipeline = self.pipeline_over(self.counters)
@@ -105,6 +107,7 @@ class Desk:
             clock=self.clock,
             places=self.places,
             decision_id=lambda: "decision-1",
+            first_uses=self.first_uses,
         )
 
     def issue(self, *limits: Limit, terms: Terms = TERMS, license_: License = LICENSE) -> None:

@@ -38,6 +38,16 @@ rates = st.builds(
 ends = st.builds("{}x".format, st.decimals(1, 9, places=3)) | st.just(f"{EXACT_INTEGER - 1} units")
 refills = some({"amount": positive, "every": st.sampled_from(["day", "week", "month", "year", "billing"])})
 holds = st.builds("{}{}".format, st.integers(1, 24), st.sampled_from("smh")) | st.just("5400s")
+
+
+def is_sharable(limit: dict[str, Any]) -> bool:
+    """Tell whether what a customer's subscriptions share has no billing period, which each has to itself."""
+    return limit.get("per") != "customer" or "billing" not in (
+        limit.get("period"),
+        limit.get("refill", {}).get("every"),
+    )
+
+
 limits = st.one_of(
     some({"rate": rates}, burst=st.integers(1, 100_000), **shared),
     some({"quota": amounts, "period": periods}, **shared),
@@ -48,7 +58,7 @@ limits = st.one_of(
         allow_until=ends,
         mode=shared["mode"],
     ),
-)
+).filter(is_sharable)
 tiers = st.lists(some({"unit": money}, flat=money), min_size=1, max_size=4).map(
     lambda found: [tier | {"up_to": 10 * (at + 1)} for at, tier in enumerate(found[:-1])] + [found[-1]]
 )

@@ -9,11 +9,13 @@ from typing import Any
 
 import asyncpg
 import httpx
+from support.rest_conformance import Conformance
 from support.servers import Database
 
-from tallygate import app
 from tallygate.admin.operations import Operations
 from tallygate.admin.records import Role
+from tallygate.app.control_plane import control_plane
+from tallygate.app.rest_api import admin_api
 from tallygate.core.clock import Clock
 from tallygate.plans.parse import parse
 from tallygate.settings import Settings, load
@@ -78,16 +80,22 @@ def settings_of(database: Database, redis_url: str, **more: str | int) -> Settin
 async def running_rest(
     database: Database, redis_url: str, *, clock: Clock | None = None, **more: str | int
 ) -> AsyncIterator[Rest]:
-    """Run the API with a key for each role and the plans `free` and `pro`."""
+    """Run the API with a key for each role and the plans `free` and `pro`.
+
+    Whatever a test does, each answer is held against the OpenAPI document.
+    """
     values = settings_of(database, redis_url, **more)
     async with AsyncExitStack() as left_open:
-        operations = await left_open.enter_async_context(app.control_plane(values, "test"))
+        operations = await left_open.enter_async_context(control_plane(values, "test"))
         await operations.plans.apply(parse(PLANS, "plans.yaml"))
         secrets = {role: (await operations.keys.create(role.value, role)).secret for role in Role}
-        server = await left_open.enter_async_context(app.admin_api(values, clock))
+        server = await left_open.enter_async_context(admin_api(values, clock))
         url = f"http://{server.address}"
         clients = {role: await left_open.enter_async_context(client(url, secret)) for role, secret in secrets.items()}
         stranger = await left_open.enter_async_context(client(url))
+        conformance = Conformance((await stranger.get("/openapi.json")).json())
+        for each in (stranger, *clients.values()):
+            each.event_hooks = {"response": [conformance.check]}
         yield Rest(url, secrets, clients[Role.VIEWER], clients[Role.ISSUER], clients[Role.ADMIN], stranger, operations)
 
 

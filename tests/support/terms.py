@@ -28,6 +28,11 @@ def terms_of(
     return Terms(tuple(phases))
 
 
+def with_shadow(terms: Terms, shadow: Grant) -> Terms:
+    """Return `terms` with this version tried beside the plan of every phase."""
+    return replace(terms, phases=tuple(replace(phase, shadow=shadow) for phase in terms.phases))
+
+
 def with_limits(terms: Terms, limits: tuple[Limit, ...]) -> Terms:
     """Return `terms` with these limits in every phase."""
     return replace(

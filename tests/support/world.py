@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 import httpx
 
 from tallygate.admin.records import Customer, IssuedToken, Subscription
-from tallygate.app import explain
+from tallygate.app.explain import explain
 from tallygate.cli.system import System
 from tallygate.decision.decision import CheckInput, Decision
 from tallygate.plans.document import Catalogue

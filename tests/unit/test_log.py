@@ -9,7 +9,7 @@ import pytest
 import structlog
 
 from tallygate import log
-from tallygate.log import HIDDEN, hide_secrets
+from tallygate.core.redaction import HIDDEN, hide_secrets
 
 TOKEN = "tg_live_" + "A1b2" * 9
 PASSWORD = "hunter2secret"

@@ -103,6 +103,12 @@ def test_every_mistake_is_told_at_once() -> None:
     assert "write a number" in found["features.seats"]
 
 
+def test_whose_use_is_counted_in_which_period_stays_the_plan_s() -> None:
+    """A contract cannot put a billing period of its own on what all of a customer's subscriptions share."""
+    for own in ({"per": "customer"}, {"period": "billing"}, {"refill": {"amount": 1, "every": "billing"}}):
+        assert "unknown key" in wrong({"limits": {"monthly": {"amount": 5, **own}}})["limits.monthly"]
+
+
 @pytest.mark.parametrize(
     ("own", "field"),
     [

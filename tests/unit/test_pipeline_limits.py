@@ -15,7 +15,7 @@ from support.pipelines import (
     limits_by_policy,
     request,
 )
-from support.terms import terms_of
+from support.terms import terms_of, with_shadow
 
 from tallygate.core.errors import OverloadedError
 from tallygate.core.periods import Calendar, PeriodUnit
@@ -220,7 +220,7 @@ async def test_a_version_in_shadow_says_what_it_would_refuse() -> None:
     desk = Desk()
     shadow = replace(GRANT, plan="pro@4", scopes=frozenset(), limits=())
     desk.rules = (RouteRule("*", "/**", scope="things.read"),)
-    desk.issue(terms=replace(TERMS, shadow=shadow))
+    desk.issue(terms=with_shadow(TERMS, shadow))
     decision = await desk.check()
     assert isinstance(decision, Allow)
     assert (decision.reason, decision.would_refuse) == (Reason.SHADOW, Reason.SCOPE_MISSING)
@@ -232,7 +232,7 @@ async def test_a_shadow_limit_reports_and_never_moves_the_enforced_one() -> None
     desk = Desk()
     tight = replace(credits_of("pro@4:prepaid", 1), is_shadow=True)
     shadow = replace(GRANT, plan="pro@4", limits=(tight,))
-    desk.issue(credits_of("prepaid", 3), terms=replace(TERMS, shadow=shadow))
+    desk.issue(credits_of("prepaid", 3), terms=with_shadow(TERMS, shadow))
     decisions = [await desk.check() for _ in range(4)]
     assert [decision.reason for decision in decisions] == [
         Reason.OK,
@@ -242,6 +242,25 @@ async def test_a_shadow_limit_reports_and_never_moves_the_enforced_one() -> None
     ]
     assert isinstance(decisions[1], Allow)
     assert decisions[1].would_refuse is Reason.CREDITS_EXHAUSTED
+
+
+async def test_a_scheduled_change_switches_the_shadow_on_time() -> None:
+    """With store and control plane gone, from its instant on what the new plan's shadow would refuse is told."""
+    desk = Desk()
+    strict = replace(GRANT, plan="pro@4", scopes=frozenset(), limits=())
+    change_at = NOW + timedelta(days=1)
+    changed = replace(PHASE, starts_at=change_at, grant=replace(GRANT, plan="pro@2"), shadow=strict)
+    desk.rules = (RouteRule("*", "/**", scope="things.read"),)
+    desk.issue(terms=Terms((PHASE, changed)))
+    assert (await desk.check()).reason is Reason.OK
+    desk.store.is_available = False
+    desk.clock.set(change_at - timedelta(microseconds=1))
+    assert (await desk.check()).reason is Reason.OK
+    desk.clock.set(change_at)
+    decision = await desk.check()
+    assert isinstance(decision, Allow)
+    assert (decision.reason, decision.would_refuse) == (Reason.SHADOW, Reason.SCOPE_MISSING)
+    assert (decision.phase.grant.plan, decision.phase.shadow) == ("pro@2", strict)
 
 
 async def test_a_trial_from_first_use_ends_by_itself() -> None:

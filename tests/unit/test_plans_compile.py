@@ -8,7 +8,7 @@ from tallygate.core.periods import Calendar, Period, PeriodUnit
 from tallygate.licenses.license import Grant
 from tallygate.limits.limit import CountedPer, FailPolicy, Limit, LimitKind, OnExceed
 from tallygate.plans.contract import Contract
-from tallygate.plans.document import Plan
+from tallygate.plans.document import Plan, PlanLimit, QuotaPeriod
 from tallygate.plans.grant import compile_grant
 from tallygate.plans.parse import parse
 
@@ -63,6 +63,27 @@ def test_credits_need_no_calendar() -> None:
 def test_a_calendar_period_keeps_to_the_subscription_s_time_zone(unit: PeriodUnit) -> None:
     """A day is the customer's day, not UTC's, and it has nothing to do with the billing anchor."""
     assert only_limit(f"quota: 1, period: {unit.value}").calendar == Calendar(unit, None, "Europe/Berlin")
+
+
+@pytest.mark.parametrize("unit", PeriodUnit)
+def test_a_period_that_a_customer_s_subscriptions_share_is_utc_s(unit: PeriodUnit) -> None:
+    """One quota of a customer has one period, in whatever zones the subscriptions are that use it up."""
+    assert only_limit(f"quota: 1, period: {unit.value}, per: customer").calendar == Calendar(unit)
+
+
+@pytest.mark.parametrize("unit", ["day", "week", "month", "year"])
+def test_a_refill_that_a_customer_s_subscriptions_share_is_utc_s(unit: str) -> None:
+    """What is added to one balance of a customer comes at one instant for all subscriptions."""
+    refill = only_limit(f"credits: 1, per: customer, refill: {{amount: 5, every: {unit}}}").refill
+    assert refill is not None
+    assert refill.calendar == Calendar(PeriodUnit(unit))
+
+
+def test_a_shared_billing_period_of_an_older_version_is_the_calendar_s() -> None:
+    """A version published before such a quota was refused gives the customer one period, not one for each anchor."""
+    shared = PlanLimit("it", LimitKind.QUOTA, 1, period=QuotaPeriod.BILLING, per=CountedPer.CUSTOMER)
+    (limit,) = compile_grant(Plan("pro", "Pro", limits=(shared,)), "pro@1", CONTRACT).limits
+    assert limit.calendar == Calendar(PeriodUnit.MONTH)
 
 
 @pytest.mark.parametrize("every", ["day", "week", "month", "year"])

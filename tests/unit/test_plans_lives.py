@@ -41,7 +41,7 @@ def monthly(amount: int, **more: object) -> Plan:
 
 def prepaid(amount: int, refill: int, per: CountedPer = CountedPer.SUBSCRIPTION) -> Plan:
     """Return a plan with credits that grow each month."""
-    every = Refill(refill, QuotaPeriod.BILLING)
+    every = Refill(refill, QuotaPeriod.BILLING if per is CountedPer.SUBSCRIPTION else QuotaPeriod.MONTH)
     return Plan("it", "It", limits=(PlanLimit("balance", LimitKind.CREDITS, amount, refill=every, per=per),))
 
 

@@ -190,7 +190,23 @@ def test_credits_grow_by_refill_and_by_grants() -> None:
 
 def test_a_shadow_counts_in_a_place_of_its_own() -> None:
     """A version tried beside the one in force decides nothing and shares no counter with it."""
-    terms = compile_terms(replace(CONTRACT, shadow="team@1"), PLANS)
-    assert terms.shadow is not None
-    assert [(limit.name, limit.is_shadow) for limit in terms.shadow.limits] == [("team@1:monthly", True)]
-    assert terms.phases[1].grant.limits[0].is_shadow is False
+    phase = compile_terms(replace(CONTRACT, shadows={"pro@1": "team@1"}), PLANS).phases[1]
+    assert phase.shadow is not None
+    assert [(limit.name, limit.is_shadow) for limit in phase.shadow.limits] == [("team@1:monthly", True)]
+    assert phase.grant.limits[0].is_shadow is False
+
+
+def test_a_shadow_comes_and_goes_with_the_plan_it_is_beside() -> None:
+    """Each phase has the shadow of its own version: a change, and the end of a trial, switch it without any help."""
+    contract = replace(
+        CONTRACT,
+        trial_to="free@1",
+        ends_at=START + 60 * DAY,
+        changes=(PlanChange("chg_1", START + 30 * DAY, "team@1"),),
+        shadows={"team@1": "free@1", "free@1": "team@1", "nobody@1": "nothing@1"},
+    )
+    trying = replace(PRO, trial=Trial(14, at_end=TrialEnd.DOWNGRADE, to="free"))
+    terms = compile_terms(contract, PLANS | {"pro@1": trying})
+    phases = [terms.phase_at(START + day * DAY) for day in (-1, 0, 14, 30, 60)]
+    tried = [None if phase.shadow is None else phase.shadow.plan for phase in phases]
+    assert tried == [None, None, "team@1", "free@1", None]

@@ -98,6 +98,8 @@ LIMITS = [
     "name: a, credits: 5, mode: off",
     "name: a, credits: 5, fail: maybe",
     "name: a, credits: 5, per: user",
+    "name: a, quota: 5, period: billing, per: customer",
+    "name: a, credits: 5, per: customer, refill: {amount: 5, every: billing}",
 ]
 CHARGES = [
     "{unit: 1}",

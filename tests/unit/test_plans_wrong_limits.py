@@ -84,6 +84,20 @@ from support.plan_files import in_limit, in_plan, problems
             ".refill: refill belongs to credits, not to quota (remove it)",
         ),
         ("rate: 5/s, credits: 5", ": has rate and credits (make each a limit of its own)"),
+        (
+            "quota: 4, period: billing, per: customer",
+            (
+                ".period: each of a customer's subscriptions has a billing period of its own "
+                "(write per: subscription, or a calendar period such as month)"
+            ),
+        ),
+        (
+            "credits: 4, per: customer, refill: {amount: 5, every: billing}",
+            (
+                ".refill.every: each of a customer's subscriptions has a billing period of its own "
+                "(write per: subscription, or a calendar period such as month)"
+            ),
+        ),
         ("rate: 5/s, per: user", '.per: "user" is not known (one of customer, subscription, token)'),
         ("rate: 5/s, mode: off", '.mode: "off" is not known (one of enforce, shadow)'),
         ("rate: 5/s, fail: maybe", '.fail: "maybe" is not known (one of open, closed, local)'),
