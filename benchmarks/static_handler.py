@@ -1,6 +1,7 @@
-"""A server that decides nothing: the same transport as the data plane's, and always the same bytes in answer.
+"""A server that decides nothing: a transport of the data plane's, and always the same bytes in answer.
 
-What `decisions` compares with. Usage: static_handler.py ADDRESS FILE, where FILE holds the answer.
+What `decisions` compares with, and `transport` compares. Usage: static_handler.py ADDRESS FILE [TRANSPORT], where FILE
+holds the answer, and the transport is that of the settings if none is given.
 """
 
 import asyncio
@@ -11,21 +12,23 @@ import uvloop
 
 from tallygate.envoy.check import SERVICE_PATH
 from tallygate.lifecycle import stop_on_signals
-from tallygate.transport.grpcio import GrpcioTransport
+from tallygate.settings import Settings
+from tallygate.transport.adapters import AdapterName, adapter
 
 
-async def serve(address: str, answer: bytes) -> None:
+async def serve(address: str, answer: bytes, name: AdapterName) -> None:
     """Answer until a signal comes."""
 
     async def handler(_request: bytes) -> bytes:
         return answer
 
     stop: asyncio.Event = stop_on_signals()
-    transport = GrpcioTransport(address, {SERVICE_PATH: handler})
+    transport = adapter(name)(address, {SERVICE_PATH: handler})
     await transport.start()
     await stop.wait()
     await transport.stop(0)
 
 
 if __name__ == "__main__":
-    uvloop.run(serve(sys.argv[1], Path(sys.argv[2]).read_bytes()))
+    chosen = Settings.model_validate({"transport": sys.argv[3]} if sys.argv[3:] else {})
+    uvloop.run(serve(sys.argv[1], Path(sys.argv[2]).read_bytes(), chosen.transport))

@@ -46,7 +46,20 @@ class Settings(BaseModel):
         None, min_length=_PEPPER_MIN, description="The key before, while tokens made with it are still in use."
     )
     listen: str = Field("0.0.0.0:50051", description="Where Envoy asks: host:port or unix:/path.")
-    transport: Literal["grpcio"] = Field("grpcio", description="The gRPC server. h2corn is not built yet.")
+    transport: Literal["h2corn", "grpcio"] = Field(
+        "h2corn", description="The gRPC server: h2corn, or grpcio, which is slower and gRPC's own."
+    )
+    workers: int = Field(
+        1, ge=1, le=256, description="Worker processes; one for each CPU that is to decide ([workers](workers.md))."
+    )
+    worker_endpoints: Literal["each", "shared"] = Field(
+        "each", description="Each worker on a port (LISTEN + number) or Unix socket of its own, or one shared."
+    )
+    tls_cert_file: Path | None = Field(None, description="PEM certificate of the gRPC server, its chain after it.")
+    tls_key_file: Path | None = Field(None, description="PEM key of that certificate, without passphrase.")
+    tls_client_ca_file: Path | None = Field(
+        None, description="PEM authorities of clients: with it, who asks has to show a certificate of theirs."
+    )
     metrics_listen: str = Field("0.0.0.0:9464", description="/metrics, /healthz and /readyz: host:port.")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="The least level logged.")
     token_prefix: str = Field("tg", pattern="^[A-Za-z0-9]{1,16}$", description="What tokens begin with.")

@@ -18,11 +18,13 @@ from tallygate.devservers.envoy_config import with_endpoints
 from tallygate.devservers.ports import LOOPBACK
 from tallygate.envoy.check import SERVICE_PATH, Check
 from tallygate.envoy.responses import ResponseWriter
-from tallygate.transport.grpcio import GrpcioTransport
+from tallygate.transport.h2corn import H2cornTransport
 
 _CONFIGS = Path(__file__).parents[2] / "deploy" / "envoy"
 MINIMAL = (_CONFIGS / "01-minimal.yaml").read_text()
 HARDENED = (_CONFIGS / "02-hardened.yaml").read_text()
+WORKER_ENDPOINTS = (_CONFIGS / "03-worker-endpoints.yaml").read_text()
+SHARED_LISTENER = (_CONFIGS / "04-shared-listener.yaml").read_text()
 _RESPONSE = b'HTTP/1.1 200 OK\r\nratelimit: "theirs";r=1\r\ncontent-length: 0\r\n\r\n'
 
 
@@ -58,9 +60,10 @@ class Gateway:
 
     address: str
     pipeline: StubPipeline
-    workers: list[GrpcioTransport]
+    workers: list[H2cornTransport]
     client: httpx.AsyncClient
     log_path: Path
+    admin_url: str
     reports: list[str] = field(default_factory=list)
     received: list[Received] = field(default_factory=list)
 
@@ -78,7 +81,7 @@ async def gateway(
     reports: list[str] = []
     received: list[Received] = []
     check = Check(pipeline, ResponseWriter(realm="test"), lambda *_: None, reports.append)
-    transports = [GrpcioTransport(f"{LOOPBACK}:0", {SERVICE_PATH: check}) for _ in range(workers)]
+    transports = [H2cornTransport(f"{LOOPBACK}:0", {SERVICE_PATH: check}) for _ in range(workers)]
     for transport in transports:
         await transport.start()
         transport.set_serving(True)
@@ -97,7 +100,7 @@ async def gateway(
             httpx.AsyncClient(timeout=20) as client,
         ):
             address = f"{LOOPBACK}:{envoy.port('gateway')}"
-            yield Gateway(address, pipeline, transports, client, envoy.log_path, reports, received)
+            yield Gateway(address, pipeline, transports, client, envoy.log_path, envoy.admin_url, reports, received)
     finally:
         upstream.close()
         for transport in transports:

@@ -9,8 +9,8 @@ from tallygate.cli.output import AsJson, print_json, print_list
 from tallygate.core.errors import InputError
 from tallygate.probes import host_and_port
 from tallygate.storage.redis_url import parse_redis_url
-from tallygate.transport.listening import ListenAddress
 from tallygate.transport.tls import TlsFiles
+from tallygate.workers.endpoints import endpoints, shared_endpoint
 
 app = noun("config", example="show")
 _NEEDED_TO_SERVE = ("postgres_dsn", "redis_url", "pepper")
@@ -53,7 +53,7 @@ def _check_addresses(values: settings.Settings) -> None:
     for read in (
         lambda: _check_dsn(dsn),
         lambda: parse_redis_url(redis_url),
-        lambda: ListenAddress.parse(values.listen),
+        lambda: _check_endpoints(values),
         lambda: TlsFiles.of(values.tls_cert_file, values.tls_key_file, values.tls_client_ca_file),
         lambda: host_and_port(values.metrics_listen, "TALLYGATE_METRICS_LISTEN"),
     ):
@@ -63,6 +63,13 @@ def _check_addresses(values: settings.Settings) -> None:
             problems.append(str(error))
     if problems:
         raise settings.InvalidSettingsError(problems)
+
+
+def _check_endpoints(values: settings.Settings) -> None:
+    if values.workers > 1 and values.worker_endpoints == "shared":
+        shared_endpoint(values.listen, values.transport)
+    else:
+        endpoints(values.listen, values.workers)
 
 
 def _check_dsn(dsn: str) -> None:

@@ -1,31 +1,36 @@
 """The transport over grpc.aio: the reference implementation of gRPC, slower than it could be.
 
-Runs on the event loop it is started on. Failure: an address that is taken or wrong stops the start with an
-InputError; afterwards a broken connection ends its own calls only.
+Runs on the event loop it is started on. Failure: an address or a TLS file that cannot be used stops the start with
+an InputError; afterwards a broken connection ends its own calls only.
 """
 
-import asyncio
 from collections.abc import AsyncIterator
-from typing import TypeAlias
+from typing import NoReturn, TypeAlias
 
 import grpc
-from grpc_health.v1.health_pb2 import HealthCheckRequest
 
 from tallygate.core.errors import InputError
 from tallygate.transport.health import HEALTH_SERVICE, Health
-from tallygate.transport.transport import LISTEN_SETTING, MAX_REQUEST_BYTES, Handlers, ListenAddress, UnaryHandler
+from tallygate.transport.listening import LISTEN_SETTING, Listen, address_of, clear_path, is_for_one_process
+from tallygate.transport.status import as_call_error
+from tallygate.transport.tls import TlsFiles, refuse_unix
+from tallygate.transport.transport import MAX_METADATA_BYTES, MAX_REQUEST_BYTES, Handlers, UnaryHandler
 
 _OPTIONS = (
-    # Two processes on one port would share it silently, and one of them would starve.
-    ("grpc.so_reuseport", 0),
     # Envoy's keepalive on an idle connection is no attack; without this it is answered by GOAWAY.
     ("grpc.http2.max_ping_strikes", 0),
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.http2.min_ping_interval_without_data_ms", 1_000),
     ("grpc.max_receive_message_length", MAX_REQUEST_BYTES),
+    # Told to the peer; gRPC 1.85 itself takes more.
+    ("grpc.max_metadata_size", MAX_METADATA_BYTES),
+    ("grpc.absolute_max_metadata_size", MAX_METADATA_BYTES),
+    # Calls that wait to be begun: above gRPC's own thousand it would cancel them by chance.
+    ("grpc.server.max_pending_requests", 65_536),
+    ("grpc.server.max_pending_requests_hard_limit", 65_536),
     # No max_concurrent_streams: calls above it fail; Envoy's circuit breaker is where that is bounded.
 )
-_PROBE_TIMEOUT_S = 1.0
+_CODES = {code.value[0]: code for code in grpc.StatusCode}
 
 # The stubs' generics do not exist at run time.
 Context: TypeAlias = "grpc.aio.ServicerContext[bytes, bytes]"
@@ -35,9 +40,20 @@ MethodHandler: TypeAlias = "grpc.RpcMethodHandler[bytes, bytes]"
 class GrpcioTransport:
     """Serves unary handlers by grpc.aio."""
 
-    def __init__(self, listen: str, handlers: Handlers) -> None:
-        """Take where to listen (`host:port`, `unix:/path`) and what to serve; raise InputError for no address."""
-        self._listen = ListenAddress.parse(listen)
+    def __init__(self, listen: Listen, handlers: Handlers, tls: TlsFiles | None = None) -> None:
+        """Take where to listen, what to serve and with what TLS; raise InputError for no address.
+
+        gRPC cannot listen on a socket of others: given one, it binds a second to the same port, for which that one
+        needs SO_REUSEPORT and must not listen itself.
+        """
+        self._listen = address_of(listen)
+        self._may_share = not isinstance(listen, str)
+        if not isinstance(listen, str) and not is_for_one_process(listen):
+            raise InputError(
+                LISTEN_SETTING, "grpcio shares a port by SO_REUSEPORT only", "set TALLYGATE_TRANSPORT=h2corn"
+            )
+        self._tls = tls
+        refuse_unix(tls, self._listen.path)
         self._handlers = dict(handlers)
         self._health = Health(path.split("/")[1] for path in self._handlers)
         self._server: grpc.aio.Server | None = None
@@ -54,15 +70,20 @@ class GrpcioTransport:
         return self._port
 
     async def start(self) -> None:
-        """Listen; raise InputError when the address cannot be had."""
-        await self._refuse_live_socket()
-        server = grpc.aio.server(options=_OPTIONS)
+        """Listen; raise InputError when the address cannot be had or the TLS files cannot be used."""
+        credentials = None if self._tls is None else _credentials(self._tls)
+        await clear_path(self._listen)
+        # Two processes on one port would share it silently, and one of them would starve.
+        server = grpc.aio.server(options=(*_OPTIONS, ("grpc.so_reuseport", int(self._may_share))))
         server.add_generic_rpc_handlers((_Methods(self._handlers, self._health),))
+        where = self._listen.at(self._listen.port)
         try:
-            port = server.add_insecure_port(self.address if self._listen.path else self._listen.at(self._listen.port))
+            port = (
+                server.add_insecure_port(where) if credentials is None else server.add_secure_port(where, credentials)
+            )
         except RuntimeError:
             await server.stop(None)
-            raise self._unavailable() from None
+            raise self._listen.unavailable() from None
         self._port = 0 if self._listen.path else port
         await server.start()
         self._server = server
@@ -77,57 +98,44 @@ class GrpcioTransport:
         if self._server is not None:
             await self._server.stop(grace_s)
 
-    async def _refuse_live_socket(self) -> None:
-        # gRPC removes a socket that is there, even one that another process listens on.
-        if self._listen.path is None:
-            return
-        try:
-            async with asyncio.timeout(_PROBE_TIMEOUT_S):
-                _, writer = await asyncio.open_unix_connection(self._listen.path)
-        except (OSError, TimeoutError):
-            return
-        writer.close()
-        raise self._unavailable()
-
-    def _unavailable(self) -> InputError:
-        where = self._listen.at(self._listen.port)
-        return InputError(LISTEN_SETTING, f"cannot listen on {where}", "is it in use, or not of this machine?")
-
 
 class _Methods(grpc.GenericRpcHandler):
     """Finds the handler of a method path."""
 
     def __init__(self, handlers: Handlers, health: Health) -> None:
-        self._methods = {path: _unary(handler) for path, handler in handlers.items()}
-        self._methods |= _health_methods(health)
+        served = {**handlers, f"/{HEALTH_SERVICE}/Check": health.answer}
+        self._methods = {path: _unary(path, handler) for path, handler in served.items()}
+        self._methods[f"/{HEALTH_SERVICE}/Watch"] = _watch(health)
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> "MethodHandler | None":
         return self._methods.get(handler_call_details.method)
 
 
-def _unary(handler: UnaryHandler) -> MethodHandler:
-    async def answer(request: bytes, _context: Context) -> bytes:
-        return await handler(request)
+def _unary(path: str, handler: UnaryHandler) -> MethodHandler:
+    async def answer(request: bytes, context: Context) -> bytes:
+        try:
+            return await handler(request)
+        except Exception as error:  # noqa: BLE001 - gRPC would tell its text to the caller
+            await _abort(context, error, path)
 
     return grpc.unary_unary_rpc_method_handler(answer)
 
 
-def _health_methods(health: Health) -> dict[str, MethodHandler]:
-    async def check(request: bytes, context: Context) -> bytes:
-        status = health.check(_service(request))
-        if status is None:
-            await context.abort(grpc.StatusCode.NOT_FOUND, "no such service here")
-        return status.SerializeToString()
+async def _abort(context: Context, error: Exception, path: str) -> NoReturn:
+    told = as_call_error(error, path)
+    await context.abort(_CODES[told.status], told.message)
 
+
+def _watch(health: Health) -> MethodHandler:
     async def watch(request: bytes, _context: Context) -> AsyncIterator[bytes]:
-        async for status in health.watch(_service(request)):
-            yield status.SerializeToString()
+        async for status in health.answers(request):
+            yield status
 
-    return {
-        f"/{HEALTH_SERVICE}/Check": grpc.unary_unary_rpc_method_handler(check),
-        f"/{HEALTH_SERVICE}/Watch": grpc.unary_stream_rpc_method_handler(watch),
-    }
+    return grpc.unary_stream_rpc_method_handler(watch)
 
 
-def _service(request: bytes) -> str:
-    return HealthCheckRequest.FromString(request).service
+def _credentials(tls: TlsFiles) -> grpc.ServerCredentials:
+    tls.check()
+    client_ca = None if tls.client_ca is None else tls.client_ca.read_bytes()
+    pair = (tls.key.read_bytes(), tls.certificate.read_bytes())
+    return grpc.ssl_server_credentials([pair], client_ca, require_client_auth=client_ca is not None)

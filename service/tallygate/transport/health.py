@@ -5,9 +5,11 @@ by itself when the server stops, so that an idle watcher never holds up a drain.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable
 
-from grpc_health.v1.health_pb2 import HealthCheckResponse
+from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
+
+from tallygate.transport.status import CallError, Status
 
 HEALTH_SERVICE = "grpc.health.v1.Health"
 
@@ -54,6 +56,18 @@ class Health:
             if self._is_closed:
                 return
             await changed.wait()
+
+    async def answer(self, request: bytes) -> bytes:
+        """Answer `Check`: a unary handler. Raises CallError, NOT_FOUND, for a service not served here."""
+        status = self.check(HealthCheckRequest.FromString(request).service)
+        if status is None:
+            raise CallError(Status.NOT_FOUND, "no such service here")
+        return status.SerializeToString()
+
+    async def answers(self, request: bytes) -> AsyncGenerator[bytes, None]:
+        """Answer `Watch`: one message for the status now and for every change."""
+        async for status in self.watch(HealthCheckRequest.FromString(request).service):
+            yield status.SerializeToString()
 
     def _wake(self) -> None:
         self._changed.set()

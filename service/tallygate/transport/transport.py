@@ -1,21 +1,22 @@
 """The port of a gRPC server that knows only bytes.
 
-Promises, the same for every adapter (tests/contract/test_transport.py):
+Promises, the same for every adapter (tests/contract/test_transport*.py):
 
 - a call to a path in the mapping reaches its handler; any other is UNIMPLEMENTED;
-- a caller that goes away, or whose deadline passes, cancels the handler;
-- a handler that raises is a gRPC error of that one call and harms no other;
-- a request above `MAX_REQUEST_BYTES` is refused with RESOURCE_EXHAUSTED before it reaches the handler;
-- `grpc.health.v1.Health` is served beside it; who watches is told of every change;
-- `stop` refuses new calls and lets those under way finish.
+- a caller that goes away, or whose deadline passes, cancels the handler; the server keeps the deadline itself;
+- a handler that raises CallError ends its call with that status; anything else it raises is INTERNAL, and the caller
+  learns no more; neither harms another call;
+- a request above `MAX_REQUEST_BYTES`, unpacked, is RESOURCE_EXHAUSTED before it reaches the handler; gzip and deflate
+  are read;
+- whatever is no gRPC call, or not one message, ends that call alone; where gRPC's own library is laxer, its adapter is;
+- `grpc.health.v1.Health` is served beside it; who watches is told of every change, and let go by a stop;
+- ten thousand calls may be under way at once; a keepalive, however frequent, is answered;
+- an address is never shared in silence; TLS, and clients' certificates, are asked for by `TlsFiles`;
+- `stop` refuses new calls and connections, says GOAWAY, and lets those under way finish.
 """
 
-import re
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
 from typing import Protocol
-
-from tallygate.core.errors import InputError
 
 UnaryHandler = Callable[[bytes], Awaitable[bytes]]
 Handlers = Mapping[str, UnaryHandler]
@@ -24,10 +25,8 @@ Handlers = Mapping[str, UnaryHandler]
 MAX_REQUEST_BYTES = 1024 * 1024
 """Envoy passes at most 60 KiB of headers, and no body unless told to."""
 
-LISTEN_SETTING = "TALLYGATE_LISTEN"
-_UNIX = "unix:"
-_HOST_AND_PORT = re.compile(r"(?P<host>\[[0-9a-fA-F:.%]+\]|[^:\s\[\]/]+):(?P<port>[0-9]{1,5})")
-_LARGEST_PORT = 65535
+MAX_METADATA_BYTES = 16 * 1024
+"""Headers of one call as HPACK counts them; gRPC's own default limit."""
 
 
 class Transport(Protocol):
@@ -54,29 +53,3 @@ class Transport(Protocol):
     async def stop(self, grace_s: float) -> None:
         """Refuse new calls, let those under way finish within `grace_s` seconds, cancel the rest."""
         ...
-
-
-@dataclass(frozen=True, slots=True)
-class ListenAddress:
-    """Where to listen: a Unix socket's `path`, or `host` and `port` (0 lets the system choose)."""
-
-    host: str = ""
-    port: int = 0
-    path: str | None = None
-
-    @classmethod
-    def parse(cls, text: str, field: str = LISTEN_SETTING) -> "ListenAddress":
-        """Read `host:port`, `[v6]:port` or `unix:/path`; raise InputError naming `field`."""
-        if text.startswith(_UNIX):
-            path = text.removeprefix(_UNIX)
-            if not path.startswith("/"):
-                raise InputError(field, f"{text!r} names no absolute path", "such as unix:/run/tallygate.sock")
-            return cls(path=path)
-        match = _HOST_AND_PORT.fullmatch(text)
-        if match is None or int(match["port"]) > _LARGEST_PORT:
-            raise InputError(field, f"{text!r} is no address", "such as 0.0.0.0:50051 or unix:/run/tallygate.sock")
-        return cls(host=match["host"], port=int(match["port"]))
-
-    def at(self, port: int) -> str:
-        """Return the address as text, with the port that was really bound."""
-        return f"{self.host}:{port}" if self.path is None else f"{_UNIX}{self.path}"
