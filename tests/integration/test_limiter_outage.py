@@ -9,17 +9,16 @@ import pytest
 from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 from support.counting import asking, prepaid
+from support.limiters import PATIENT_S, limiter_to
 
 from tallygate.core.clock import ManualClock, SystemClock
 from tallygate.core.errors import LimiterUnavailableError, OverloadedError
 from tallygate.devservers.ports import free_port
-from tallygate.limits.redis import RedisLimiter
 from tallygate.limits.script import ACQUIRE_LUA, Scripts
 from tallygate.storage.breaker import Breaker
 from tallygate.storage.redis import connect, eviction_warning, ping
 
 SHORT_S = 0.05
-PATIENT_S = 30.0
 ASKED = asking(prepaid(9))
 
 
@@ -59,19 +58,26 @@ async def silence() -> AsyncIterator[Silence]:
 
 async def test_silence_is_over_at_the_deadline(silence: Silence) -> None:
     """A Redis that accepts and says nothing costs a caller its deadline, no more, and an honest error."""
-    client = connect(silence.url, deadline_s=SHORT_S)
-    limiter = RedisLimiter(client, deadline_s=SHORT_S)
+    limiter = limiter_to(silence.url, deadline_s=SHORT_S)
     with pytest.raises(LimiterUnavailableError, match="within 50 ms"):
         await limiter.acquire(ASKED)
     await limiter.close()
-    await client.aclose()
+
+
+async def test_a_silent_login_costs_no_more(silence: Silence) -> None:
+    """While a connection is being made in vain, each call that comes waits for its own deadline only."""
+    limiter = limiter_to(silence.url.replace("redis://", "redis://:secret@"), deadline_s=6 * SHORT_S)
+    for _ in range(2):
+        with pytest.raises(LimiterUnavailableError, match="within 300 ms"):
+            await limiter.acquire(ASKED)
+    await limiter.close()
 
 
 async def test_a_silent_redis_is_left_alone_and_tried_again(silence: Silence) -> None:
     """After three silences nobody waits any more; each pause lets one call look, and only one."""
     clock = ManualClock(datetime(2026, 1, 1, tzinfo=UTC))
-    client = connect(silence.url, deadline_s=SHORT_S)
-    limiter = RedisLimiter(client, deadline_s=SHORT_S, breaker=Breaker(clock.monotonic, failures=3, pause_s=1))
+    breaker = Breaker(clock.monotonic, failures=3, pause_s=1)
+    limiter = limiter_to(silence.url, deadline_s=SHORT_S, breaker=lambda: breaker)
 
     async def errors(calls: int) -> list[str]:
         results = await asyncio.gather(*(limiter.acquire(ASKED) for _ in range(calls)), return_exceptions=True)
@@ -82,28 +88,29 @@ async def test_a_silent_redis_is_left_alone_and_tried_again(silence: Silence) ->
     clock.advance(1)
     assert sorted("tried again" in error for error in await errors(50)) == [False] + [True] * 49
     await limiter.close()
-    await client.aclose()
 
 
 async def test_calls_in_flight_are_bounded(silence: Silence) -> None:
     """A call beyond the bound is refused at once, while those under way still wait."""
-    client = connect(silence.url, deadline_s=PATIENT_S)
-    limiter = RedisLimiter(client, deadline_s=SHORT_S, max_in_flight=3)
+    limiter = limiter_to(silence.url, deadline_s=6 * SHORT_S, max_in_flight=3)
     results = await asyncio.gather(*(limiter.acquire(ASKED) for _ in range(5)), return_exceptions=True)
     assert [type(result) for result in results] == [LimiterUnavailableError] * 3 + [OverloadedError] * 2
     with pytest.raises(OverloadedError):  # their callers are gone, but they are still under way
         await limiter.acquire(ASKED)
     await limiter.close()
-    await client.aclose()
 
 
 async def test_too_many_calls_are_shed_before_they_count(redis_url: str) -> None:
     """More than Redis can do is our overload, not its outage: no breaker opens, and what is shed was not charged."""
     slowly = ACQUIRE_LUA.replace("local time =", "for _ = 1, 1000000 do end\nlocal time =")
-    client = connect(redis_url, deadline_s=PATIENT_S)
     breaker = Breaker(SystemClock().monotonic, failures=1)
-    limiter = RedisLimiter(
-        client, deadline_s=1, max_talking=1, max_in_flight=2_000, scripts=Scripts(acquire=slowly), breaker=breaker
+    limiter = limiter_to(
+        redis_url,
+        deadline_s=1,
+        max_batch=1,
+        max_in_flight=2_000,
+        scripts=Scripts(acquire=slowly),
+        breaker=lambda: breaker,
     )
     credit = asking(prepaid(9_999))
     results = await asyncio.gather(*(limiter.acquire(credit) for _ in range(2_000)), return_exceptions=True)
@@ -112,26 +119,24 @@ async def test_too_many_calls_are_shed_before_they_count(redis_url: str) -> None
     assert {type(error) for error in refused} == {OverloadedError}
     assert not breaker.is_open
     await limiter.close()
-    look = await RedisLimiter(client, deadline_s=PATIENT_S).peek(asking((prepaid(9_999), 0)))
+    looking = limiter_to(redis_url)
+    look = await looking.peek(asking((prepaid(9_999), 0)))
     assert look.states[0].remaining == 9_999 - (len(results) - len(refused))
-    await client.aclose()
+    await looking.close()
 
 
 async def test_waiting_for_a_turn_in_vain_is_redis_silence(silence: Silence) -> None:
     """Behind a call that is never answered, the next one's error is the outage that it is, so fail policies hold."""
-    client = connect(silence.url, deadline_s=SHORT_S)
-    limiter = RedisLimiter(client, deadline_s=SHORT_S, max_talking=1)
+    limiter = limiter_to(silence.url, deadline_s=SHORT_S, max_batch=1)
     results = await asyncio.gather(*(limiter.acquire(ASKED) for _ in range(3)), return_exceptions=True)
     assert [type(result) for result in results] == [LimiterUnavailableError] * 3
     assert silence.connections == 1
     await limiter.close()
-    await client.aclose()
 
 
 async def test_a_call_cancelled_before_its_turn_is_never_sent(redis_url: str) -> None:
     """A request whose caller left while it waited consumes nothing, and its turn goes to the next."""
-    client = connect(redis_url, deadline_s=PATIENT_S)
-    limiter = RedisLimiter(client, deadline_s=PATIENT_S, max_talking=1)
+    limiter = limiter_to(redis_url, max_batch=1)
     tasks = [asyncio.create_task(limiter.acquire(ASKED)) for _ in range(5)]
     await asyncio.sleep(0)
     for task in tasks[1:4]:
@@ -139,26 +144,25 @@ async def test_a_call_cancelled_before_its_turn_is_never_sent(redis_url: str) ->
     await asyncio.wait(tasks)
     assert [task.cancelled() for task in tasks] == [False, True, True, True, False]
     assert tasks[4].result().states[0].remaining == 7
-    await client.aclose()
+    await limiter.close()
 
 
 async def test_closing_ends_what_is_under_way(silence: Silence) -> None:
     """After `close` no task is left, and a caller still waiting hears of an outage, not of a cancellation."""
-    client = connect(silence.url, deadline_s=PATIENT_S)
-    limiter = RedisLimiter(client, deadline_s=SHORT_S)
+    limiter = limiter_to(silence.url, deadline_s=SHORT_S)
     waiting = asyncio.create_task(limiter.acquire(ASKED))
     await asyncio.sleep(0)
     await limiter.close()
     with pytest.raises(LimiterUnavailableError):
         await waiting
-    assert not limiter._under_way
-    await client.aclose()
+    with pytest.raises(LimiterUnavailableError):
+        await limiter.acquire(ASKED)
 
 
 async def test_an_absent_redis_is_an_outage() -> None:
     """With nobody listening, limiter and readiness both say so."""
-    client = connect(f"redis://127.0.0.1:{free_port()}", deadline_s=PATIENT_S)
-    limiter = RedisLimiter(client, deadline_s=PATIENT_S)
+    url = f"redis://127.0.0.1:{free_port()}"
+    client, limiter = connect(url, deadline_s=PATIENT_S), limiter_to(url)
     for asking_it in (
         limiter.acquire(ASKED),
         limiter.release(ASKED.subject, "1"),
@@ -168,6 +172,7 @@ async def test_an_absent_redis_is_an_outage() -> None:
             await asking_it
     with pytest.raises(LimiterUnavailableError):
         await ping(client)
+    await limiter.close()
     await client.aclose()
 
 
@@ -175,20 +180,17 @@ async def test_recovery_needs_nobody(redis_url: str, silence: Silence) -> None:
     """When a silent Redis answers again, the next look closes the breaker and all calls pass."""
     clock = ManualClock(datetime(2026, 1, 1, tzinfo=UTC))
     breaker = Breaker(clock.monotonic, failures=1, pause_s=1)
-    deaf = connect(silence.url, deadline_s=SHORT_S)
-    limiter = RedisLimiter(deaf, deadline_s=SHORT_S, breaker=breaker)
+    limiter = limiter_to(silence.url, deadline_s=SHORT_S, breaker=lambda: breaker)
     with pytest.raises(LimiterUnavailableError, match="within"):
         await limiter.acquire(ASKED)
     await limiter.close()
-    await deaf.aclose()
-    hearing = connect(redis_url, deadline_s=PATIENT_S)
-    limiter = RedisLimiter(hearing, deadline_s=PATIENT_S, breaker=breaker)
+    limiter = limiter_to(redis_url, breaker=lambda: breaker)
     with pytest.raises(LimiterUnavailableError, match="tried again"):
         await limiter.acquire(ASKED)
     clock.advance(1)
     verdicts = [await limiter.acquire(ASKED) for _ in range(3)]
     assert [verdict.states[0].remaining for verdict in verdicts] == [8, 7, 6]
-    await hearing.aclose()
+    await limiter.close()
 
 
 async def test_a_busy_redis_is_an_outage(redis_url: str) -> None:
@@ -196,8 +198,7 @@ async def test_a_busy_redis_is_an_outage(redis_url: str) -> None:
     admin = Redis.from_url(redis_url)
     hog = Redis.from_url(redis_url, socket_timeout=PATIENT_S)
     await admin.config_set("busy-reply-threshold", 1)
-    client = connect(redis_url, deadline_s=PATIENT_S)
-    limiter = RedisLimiter(client, deadline_s=PATIENT_S)
+    limiter = limiter_to(redis_url)
     await limiter.acquire(ASKED)
     endless = asyncio.ensure_future(hog.execute_command("EVAL", "while true do end", 0))  # type: ignore[no-untyped-call]
     refused = None
@@ -212,7 +213,8 @@ async def test_a_busy_redis_is_an_outage(redis_url: str) -> None:
         await endless
     await admin.config_set("busy-reply-threshold", 5_000)
     assert (await limiter.acquire(ASKED)).is_repeat is False
-    for each in (admin, hog, client):
+    await limiter.close()
+    for each in (admin, hog):
         await each.aclose()
 
 
@@ -233,12 +235,11 @@ async def test_a_redis_that_may_evict_is_pointed_out(redis_url: str) -> None:
 async def test_durations_are_told(redis_url: str) -> None:
     """Each call to Redis is heard by the observer, in seconds."""
     heard: list[float] = []
-    client = connect(redis_url, deadline_s=PATIENT_S)
-    limiter = RedisLimiter(client, deadline_s=PATIENT_S, observe=heard.append)
+    limiter = limiter_to(redis_url, observe=heard.append)
     await limiter.acquire(ASKED)
     await limiter.peek(ASKED)
     await limiter.release(ASKED.subject, "1")
     await limiter.first_used_at(ASKED.subject)
     assert len(heard) == 4
     assert all(0 < duration_s < PATIENT_S for duration_s in heard)
-    await client.aclose()
+    await limiter.close()

@@ -1,96 +1,71 @@
 """The limiter where Redis is a cluster, and where sentinels name the master: real processes, small ones."""
 
 import asyncio
+import itertools
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from redis.asyncio import Redis, RedisCluster
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 from support.counting import asking, at_once, prepaid, quota
+from support.limiters import PATIENT_S, limiter_to
+from support.valkeys import SLOTS, cluster, cluster_url_of, command, text, until, valkey
 
-from tallygate.devservers.binaries import valkey_binary
-from tallygate.devservers.ports import LOOPBACK, free_port
-from tallygate.devservers.process import Child, Program, running
+from tallygate.core.errors import LimiterUnavailableError
+from tallygate.devservers.ports import LOOPBACK
 from tallygate.limits.keys import usage_prefix
 from tallygate.limits.limit import CountedPer
-from tallygate.limits.limiter import Subject
+from tallygate.limits.limiter import Subject, Verdict
 from tallygate.limits.redis import RedisLimiter
 from tallygate.storage.redis import connect, eviction_warning, ping
 
-PATIENT_S = 30.0
-SLOTS = ((0, 5460), (5461, 10922), (10923, 16383))
-
-
-@asynccontextmanager
-async def valkey(directory: Path, configuration: str, *options: str) -> AsyncIterator[int]:
-    """Run a Valkey with a configuration that names `{port}` and `{bus}`; yield its port once it answers."""
-    port = free_port()
-    path = configured(directory, configuration.format(port=port, bus=free_port()))
-    program = Program("Valkey", (str(valkey_binary()), str(path), *options), directory, directory / "log")
-
-    async def answers(_: Child) -> bool:
-        client = Redis(host=LOOPBACK, port=port)
-        try:
-            return bool(await command(client, "PING"))
-        except RedisError:
-            return False
-        finally:
-            await client.aclose()
-
-    async with running(program, answers, start_deadline_s=20, stop_deadline_s=10):
-        yield port
-
-
-def configured(directory: Path, configuration: str) -> Path:
-    """Make a directory with a configuration in it."""
-    directory.mkdir()
-    path = directory / "valkey.conf"
-    path.write_text(f"bind {LOOPBACK}\ndir {directory}\nsave ''\n{configuration}")
-    return path
+CREDIT = prepaid(9)
+IMPATIENT_S = 0.5
 
 
 @pytest.fixture
-async def cluster_url(tmp_path: Path) -> AsyncIterator[str]:
-    """Return the URL of a cluster of three masters without replicas."""
-    configuration = "port {port}\ncluster-enabled yes\ncluster-port {bus}\ncluster-node-timeout 1500\n"
-    async with AsyncExitStack() as stack:
-        nodes = [valkey(tmp_path / str(number), configuration) for number in range(3)]
-        ports = [await stack.enter_async_context(node) for node in nodes]
-        clients = [Redis(host=LOOPBACK, port=port, decode_responses=True) for port in ports]
-        for client in clients:
-            stack.push_async_callback(client.aclose)
-        await form(clients)
-        yield "redis+cluster://" + ",".join(f"{LOOPBACK}:{port}" for port in ports)
+async def nodes(tmp_path: Path) -> AsyncIterator[list[Redis]]:
+    """Return clients of a cluster of three masters without replicas."""
+    async with cluster(tmp_path) as clients:
+        yield clients
 
 
-async def form(clients: list[Redis]) -> None:
-    """Make a cluster of empty nodes and wait until each of them says it is one."""
-    for epoch, (client, (first, last)) in enumerate(zip(clients, SLOTS, strict=True), start=1):
-        await command(client, "CLUSTER", "ADDSLOTSRANGE", first, last)
-        await command(client, "CLUSTER", "SET-CONFIG-EPOCH", epoch)
-    for client in clients[1:]:
-        node = await client.config_get("port", "cluster-port")
-        await command(clients[0], "CLUSTER", "MEET", LOOPBACK, str(node["port"]), str(node["cluster-port"]))
+async def customer_of(client: Redis, first: int, last: int) -> tuple[Subject, int]:
+    """Return a customer whose slot is among these, and the slot."""
+    for number in range(10_000):
+        slot = int(str(await command(client, "CLUSTER", "KEYSLOT", f"{{cus_{number}}}")))
+        if first <= slot <= last:
+            return Subject(f"cus_{number}", "sub", "fam"), slot
+    raise AssertionError("no customer found")
+
+
+async def end(node: Redis) -> None:
+    """Stop a node for good."""
+    with suppress(RedisError):  # it does not say goodbye
+        await command(node, "SHUTDOWN", "NOSAVE", "NOW")
+
+
+async def until_answered(limiter: RedisLimiter, subject: Subject) -> Verdict:
+    """Ask until Redis answers; nobody else does anything about it."""
     async with asyncio.timeout(PATIENT_S):
-        for client in clients:
-            while "cluster_state:ok" not in str(await command(client, "CLUSTER", "INFO")):
-                pass
+        while True:
+            try:
+                return await limiter.acquire(asking(CREDIT, subject=subject))
+            except LimiterUnavailableError:
+                await asyncio.sleep(0)
 
 
-async def command(client: Redis, *words: str | int) -> object:
-    """Send a command redis-py has no name for on a single node."""
-    return await client.execute_command(*words)  # type: ignore[no-untyped-call]
-
-
-async def test_a_cluster_counts_each_customer_in_one_slot(cluster_url: str) -> None:
+async def test_a_cluster_counts_each_customer_in_one_slot(nodes: list[Redis]) -> None:
     """Through a cluster of three masters, many customers at once get exactly their amount, across several records."""
-    client = connect(cluster_url, deadline_s=PATIENT_S)
+    url = cluster_url_of(nodes)
+    client = connect(url, deadline_s=PATIENT_S)
     assert isinstance(client, RedisCluster)
     await ping(client)
     assert await eviction_warning(client) is None
-    limiter = RedisLimiter(client, deadline_s=PATIENT_S)
+    limiter = limiter_to(url)
     limits = (prepaid(5), quota(9, per=CountedPer.CUSTOMER), quota(9, per=CountedPer.TOKEN), at_once(7))
     requests = [
         asking(*limits, subject=Subject(f"cus_{customer}", "sub", "fam"), request_id=str(number))
@@ -107,26 +82,147 @@ async def test_a_cluster_counts_each_customer_in_one_slot(cluster_url: str) -> N
         await limiter.release(subject, str(number))
     assert (await limiter.peek(asking((at_once(7), 0), subject=subject))).states[0].remaining == 7
     assert await limiter.first_used_at(subject) == await limiter.first_used_at(subject)
-    sizes = [await client.dbsize(target_nodes=[node]) for node in client.get_primaries()]
-    assert all(sizes)
+    assert all([await node.dbsize() for node in nodes])
     assert [key async for key in client.scan_iter(f"{usage_prefix('cus_7')}:*")]
     await limiter.close()
     await client.aclose()
 
 
+async def test_a_slot_that_moves_takes_its_counters_along(nodes: list[Redis]) -> None:
+    """While a slot moves a call runs where its keys are or fails having counted nothing; then it goes on there."""
+    source, target, _ = nodes
+    subject, slot = await customer_of(source, *SLOTS[0])
+    limiter = limiter_to(cluster_url_of(nodes[1:]))
+    await limiter.acquire(asking(CREDIT, subject=subject))
+    ids = [str(await command(node, "CLUSTER", "MYID")) for node in (source, target)]
+    await command(target, "CLUSTER", "SETSLOT", slot, "IMPORTING", ids[0])
+    await command(source, "CLUSTER", "SETSLOT", slot, "MIGRATING", ids[1])
+    with pytest.raises(LimiterUnavailableError, match="TRYAGAIN"):  # its record is here, its new keys would be there
+        await limiter.acquire(asking(CREDIT, subject=subject))
+    first_used_at = await limiter.first_used_at(subject)  # one key, which is not here: asked of the target
+    assert first_used_at is not None
+    assert await target.dbsize() == 1
+    await move(source, target, slot)
+    assert await limiter.first_used_at(subject) == first_used_at
+    for node in (target, source, nodes[2]):
+        await command(node, "CLUSTER", "SETSLOT", slot, "NODE", ids[1])
+    verdicts = await asyncio.gather(*(limiter.acquire(asking(CREDIT, subject=subject)) for _ in range(20)))
+    assert sum(verdict.is_admitted for verdict in verdicts) == 8
+    await limiter.close()
+
+
+async def move(source: Redis, target: Redis, slot: int) -> None:
+    """Move all keys of a slot, as a cluster's administrator does."""
+    keys = await command(source, "CLUSTER", "GETKEYSINSLOT", slot, 100)
+    assert isinstance(keys, list)
+    port = target.connection_pool.connection_kwargs["port"]
+    await command(source, "MIGRATE", LOOPBACK, port, "", 0, 5_000, "KEYS", *keys)
+
+
+async def test_a_cluster_that_lost_a_primary_goes_on_with_its_replica(tmp_path: Path) -> None:
+    """With a primary gone, its customers' calls fail until the replica takes over, and then count on; others go on."""
+    async with cluster(tmp_path, replicas=1) as nodes:
+        lost, other = nodes[0], nodes[1]
+        subject, _ = await customer_of(other, *SLOTS[0])
+        bystander, _ = await customer_of(other, *SLOTS[1])
+        limiter = limiter_to(cluster_url_of(nodes), deadline_s=IMPATIENT_S)
+        for _ in range(3):
+            await until_answered(limiter, subject)
+        await command(lost, "WAIT", 1, 0)
+        await end(lost)
+        assert (await until_answered(limiter, bystander)).is_admitted
+        assert (await until_answered(limiter, subject)).states[0].remaining == 5
+        await limiter.close()
+
+
 async def test_sentinels_name_the_master(tmp_path: Path) -> None:
-    """A URL of sentinels reaches the master they name, and more calls than connections wait there too."""
+    """A URL of sentinels reaches the master they name, its database included, with all calls of a worker at once."""
     async with AsyncExitStack() as stack:
         master = await stack.enter_async_context(valkey(tmp_path / "master", "port {port}\n"))
         watched = f"port {{port}}\nsentinel monitor main {LOOPBACK} {master} 1\n"
         sentinel = await stack.enter_async_context(valkey(tmp_path / "sentinel", watched, "--sentinel"))
-        client = connect(f"redis+sentinel://{LOOPBACK}:{sentinel}/main/2", deadline_s=PATIENT_S, max_connections=2)
+        url = f"redis+sentinel://{LOOPBACK}:{sentinel}/main/2"
+        client = connect(url, deadline_s=PATIENT_S, max_connections=2)
         stack.push_async_callback(client.aclose)
         await ping(client)
         assert await eviction_warning(client) is None
-        limiter = RedisLimiter(client, deadline_s=PATIENT_S)
+        limiter = limiter_to(url)
+        stack.push_async_callback(limiter.close)
         verdicts = await asyncio.gather(*(limiter.acquire(asking(prepaid(20))) for _ in range(50)))
         assert sum(verdict.is_admitted for verdict in verdicts) == 20
         direct = Redis(host=LOOPBACK, port=master, db=2)
         assert await direct.dbsize() > 0
         await direct.aclose()
+
+
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """A master and its replica, a sentinel that watches them, and a limiter that asks it."""
+
+    master: Redis
+    replica: Redis
+    sentinel: Redis
+    limiter: RedisLimiter
+
+
+@asynccontextmanager
+async def watched(directory: Path, of_master: str = "") -> AsyncIterator[Watched]:
+    """Run them all; the sentinel knows the replica."""
+    async with AsyncExitStack() as stack:
+
+        async def run(name: str, configuration: str, *options: str) -> Redis:
+            port = await stack.enter_async_context(
+                valkey(directory / name, f"port {{port}}\n{configuration}", *options)
+            )
+            client = Redis(host=LOOPBACK, port=port, decode_responses=True)
+            stack.push_async_callback(client.aclose)
+            return client
+
+        master = await run("master", of_master)
+        replica = await run("replica", f"replicaof {LOOPBACK} {port_of(master)}\n")
+        await until(replica, "master_link_status:up", "INFO", "REPLICATION")
+        terms = "sentinel down-after-milliseconds main 500\nsentinel failover-timeout main 3000\n"
+        monitored = f"sentinel monitor main {LOOPBACK} {port_of(master)} 1\n{terms}"
+        sentinel = await run("sentinel", monitored, "--sentinel")
+        await until(sentinel, str(port_of(replica)), "SENTINEL", "REPLICAS", "main")
+        limiter = limiter_to(f"redis+sentinel://{LOOPBACK}:{port_of(sentinel)}/main", deadline_s=IMPATIENT_S)
+        stack.push_async_callback(limiter.close)
+        yield Watched(master, replica, sentinel, limiter)
+
+
+def port_of(client: Redis) -> int:
+    """Return the port a client connects to."""
+    return int(client.connection_pool.connection_kwargs["port"])
+
+
+async def test_the_limiter_follows_the_master(tmp_path: Path) -> None:
+    """When the master is gone and sentinels make the replica master, the limiter finds it and counts on by itself."""
+    async with watched(tmp_path) as servers:
+        subject = Subject("cus_1", "sub", "fam")
+        for _ in range(3):
+            await until_answered(servers.limiter, subject)
+        await command(servers.master, "WAIT", 1, 0)
+        await end(servers.master)
+        assert (await until_answered(servers.limiter, subject)).states[0].remaining == 5
+
+
+async def test_a_master_that_was_replaced_is_left(tmp_path: Path) -> None:
+    """A master that nobody could tell that it is none any more is asked no more, though it would still count."""
+    async with watched(tmp_path, 'rename-command REPLICAOF ""\nrename-command SLAVEOF ""\n') as servers:
+        await until_answered(servers.limiter, Subject("cus_0", "sub", "fam"))
+        await fail_over(servers.sentinel)
+        await until(servers.replica, "role:master", "INFO", "REPLICATION")
+        keys, numbers = await servers.replica.dbsize(), itertools.count(1)
+        async with asyncio.timeout(PATIENT_S):
+            while await servers.replica.dbsize() == keys:
+                await until_answered(servers.limiter, Subject(f"cus_{next(numbers)}", "sub", "fam"))
+        assert "role:master" in await text(servers.master, "INFO", "REPLICATION")
+
+
+async def fail_over(sentinel: Redis) -> None:
+    """Make the replica master, as soon as the sentinel finds it fit."""
+    async with asyncio.timeout(PATIENT_S):
+        while True:
+            with suppress(ResponseError):
+                await command(sentinel, "SENTINEL", "FAILOVER", "main")
+                return

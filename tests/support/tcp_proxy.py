@@ -1,6 +1,7 @@
 """A TCP relay that can break in the ways networks do: refuse, cut, or go silent without a word."""
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from urllib.parse import urlsplit, urlunsplit
@@ -9,8 +10,9 @@ from urllib.parse import urlsplit, urlunsplit
 class TcpProxy:
     """Stands before one server; begins closed until `open`."""
 
-    def __init__(self, dsn: str) -> None:
-        """Stand before the server of `dsn`."""
+    def __init__(self, dsn: str, tls: ssl.SSLContext | None = None) -> None:
+        """Stand before the server of `dsn`; with `tls`, speak TLS to whoever connects."""
+        self._tls = tls
         self._parts = urlsplit(dsn)
         self._server: asyncio.Server | None = None
         self._port = 0
@@ -29,7 +31,7 @@ class TcpProxy:
 
     async def open(self) -> None:
         """Accept connections, at the same port each time."""
-        self._server = await asyncio.start_server(self._accept, "127.0.0.1", self._port)
+        self._server = await asyncio.start_server(self._accept, "127.0.0.1", self._port, ssl=self._tls)
         self._port = self._server.sockets[0].getsockname()[1]
 
     async def close(self) -> None:
@@ -81,9 +83,9 @@ class TcpProxy:
 
 
 @asynccontextmanager
-async def tcp_proxy(dsn: str, *, is_open: bool = True) -> AsyncIterator[TcpProxy]:
+async def tcp_proxy(dsn: str, *, is_open: bool = True, tls: ssl.SSLContext | None = None) -> AsyncIterator[TcpProxy]:
     """Run a relay before `dsn`; when it is not to be open yet, its port is known and refuses."""
-    proxy = TcpProxy(dsn)
+    proxy = TcpProxy(dsn, tls)
     await proxy.open()
     if not is_open:
         await proxy.close()

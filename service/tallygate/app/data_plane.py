@@ -22,7 +22,7 @@ from tallygate.licenses.first_used import FirstUses
 from tallygate.licenses.last_used import LastUsed
 from tallygate.licenses.listener import ChangeListener
 from tallygate.licenses.postgres import PostgresLicenseStore
-from tallygate.lifecycle import Lifecycle, every, stop_on_signals
+from tallygate.lifecycle import Lifecycle, Probes, every, stop_on_signals
 from tallygate.limits.redis import RedisLimiter
 from tallygate.limits.script import Scripts
 from tallygate.metrics import Metrics
@@ -33,20 +33,30 @@ from tallygate.storage import postgres, redis
 from tallygate.storage.redis_link import LinkTerms
 from tallygate.storage.redis_topology import link
 from tallygate.transport.adapters import adapter
+from tallygate.transport.listening import Listen
 from tallygate.transport.tls import TlsFiles
 from tallygate.transport.transport import Transport
+from tallygate.workers.line import WorkerLine
+from tallygate.workers.seat import Seat
 
 _log = structlog.get_logger("tallygate.app")
 _SHADOW_S, _FIRST_USE_S, _LAST_USED_S, _REDIS_POLICY_S = 1.0, 3.0, 60.0, 3600.0
 
 
-async def serve(values: Settings) -> None:
-    """Run the data plane until a signal stops it. Raises InputError for settings that cannot be used."""
-    plane = await data_plane(values)
+async def serve(values: Settings, seat: Seat | None = None) -> None:
+    """Run the data plane until a signal stops it. Raises InputError for settings that cannot be used.
+
+    A worker has a `seat`: it listens where that says, and reports to its supervisor in place of having probes.
+    """
+    plane = await data_plane(values, listen=None if seat is None else seat.where())
+    stop = stop_on_signals()
+    probes: Probes = plane.probes
+    if seat is not None:
+        probes = WorkerLine(seat.line(), plane.metrics.exposition, plane.life.not_ready, stop.set)
     # What exists by now stays. A full collection that went through all of it would stall every request.
     gc.collect()
     gc.freeze()
-    await plane.life.run(plane.probes, stop_on_signals())
+    await plane.life.run(probes, stop)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +69,13 @@ class DataPlane:
     metrics: Metrics
 
 
-async def data_plane(values: Settings, clock: Clock | None = None, scripts: Scripts | None = None) -> DataPlane:
-    """Build everything a request meets. `clock` and `scripts` are seams for tests that move time."""
+async def data_plane(
+    values: Settings, clock: Clock | None = None, scripts: Scripts | None = None, *, listen: Listen | None = None
+) -> DataPlane:
+    """Build everything a request meets; `listen` stands in for the setting where another process chose it.
+
+    `clock` and `scripts` are seams for tests that move time.
+    """
     require(values, "postgres_dsn", "redis_url", "pepper")
     tls = TlsFiles.of(values.tls_cert_file, values.tls_key_file, values.tls_client_ca_file)
     clock, metrics = clock or SystemClock(), Metrics(__version__)
@@ -89,7 +104,7 @@ async def data_plane(values: Settings, clock: Clock | None = None, scripts: Scri
         observe=Counting(metrics, shadows, last_used),
         report=lambda what: _report_failure(metrics, what),
     )
-    transport = adapter(values.transport)(values.listen, {SERVICE_PATH: check}, tls)
+    transport = adapter(values.transport)(listen or values.listen, {SERVICE_PATH: check}, tls)
     monitor = Monitor(
         metrics,
         lambda: max(cache.staleness_s, listener.staleness_s),
@@ -127,7 +142,7 @@ def _cache(values: Settings, clock: Clock, metrics: Metrics, store: PostgresLice
         max_stale_s=values.license_max_stale_s,
         max_entries=values.license_cache_entries,
         max_bytes=values.license_cache_mib * 2**20,
-        observe=lambda result: metrics.license_cache.labels(result).inc(),
+        observe=metrics.license_cache.count,
     )
 
 
@@ -167,5 +182,5 @@ async def _watch_redis_policy(client: redis.RedisClient) -> None:
 
 
 def _report_failure(metrics: Metrics, what: str) -> None:
-    metrics.checks.labels("error", "internal_error", "").inc()
+    metrics.checks.count("error", "internal_error", "")
     _log.error("a check failed", what=what)

@@ -63,7 +63,7 @@ async def admin_api(values: Settings, clock: Clock | None = None) -> AsyncIterat
                 per_address=throttle.requests_per_second("address", values.admin_strangers_per_s, burst=10),
             ),
             explain=lambda asked: explained(values, clock, store, limiter, asked),
-            shadow_report=RedisShadowLedger(client).report,
+            shadow_counts=RedisShadowLedger(client),
             leak_keys=signatures.LeakKeys() if keys_text is None else signatures.read_leak_keys(plain(keys_text)),
             leak_policy=LeakPolicy(values.leak_policy),
             leak_grace=timedelta(seconds=values.leak_grace_s),

@@ -27,6 +27,7 @@ _DSN_SHAPE = "postgresql://user:password@host:5432/database"
 # What the caller's own values can cause stays as it is; whoever sent the values can name it best.
 _CALLERS_OWN = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError, asyncpg.RaiseError)
 _OUTAGES = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError, TimeoutError)
+_BEHIND = (asyncpg.UndefinedTableError, asyncpg.UndefinedColumnError, asyncpg.UndefinedFunctionError)
 
 
 @contextmanager
@@ -48,6 +49,8 @@ def store_errors(action: str) -> Iterator[None]:
 def _why(error: BaseException) -> str:
     if isinstance(error, TimeoutError):
         return "no answer in time"
+    if isinstance(error, _BEHIND):
+        return f"{error} (bring the schema up to this version: `tallygate db migrate`)"
     return str(error) or type(error).__name__
 
 

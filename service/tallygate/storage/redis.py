@@ -56,7 +56,7 @@ def connect(url: str, *, deadline_s: float = 0.05, max_connections: int = DEFAUL
     for one, in no fair order, so better ask no more at once; in a cluster it gets another. Close with `aclose`.
     """
     address = parse_redis_url(url)
-    common = _common(address, deadline_s)
+    common = common_options(address, deadline_s)
     match address.form:
         case RedisForm.CLUSTER:
             seeds = [ClusterNode(host, port) for host, port in address.nodes]
@@ -108,8 +108,8 @@ class _Common(TypedDict, total=False):
     ssl_keyfile: str
 
 
-def _common(address: RedisAddress, deadline_s: float) -> _Common:
-    """Return what every form is given. Its `retry` never does."""
+def common_options(address: RedisAddress, deadline_s: float) -> _Common:
+    """Return what every client is given. Its `retry` never does."""
     patience_s = _PATIENCE * deadline_s
     common = _Common(
         username=address.username,
@@ -124,18 +124,23 @@ def _common(address: RedisAddress, deadline_s: float) -> _Common:
     return common
 
 
-def _behind_sentinels(address: RedisAddress, common: _Common, deadline_s: float, max_connections: int) -> Redis:
-    """Return a client that asks the sentinels for the master, and again when the master changes."""
+def sentinels_of(address: RedisAddress, deadline_s: float) -> Sentinel:
+    """Return who knows where the master is. The login is Redis's, not theirs."""
+    common = common_options(address, deadline_s)
     to_sentinels = {name: value for name, value in common.items() if name not in {"username", "password"}}
-    sentinels = Sentinel(  # type: ignore[no-untyped-call]  # redis-py has no hints here
+    return Sentinel(  # type: ignore[no-untyped-call]  # redis-py has no hints here
         address.nodes, sentinel_kwargs={"ssl": address.is_tls, **to_sentinels}
     )
+
+
+def _behind_sentinels(address: RedisAddress, common: _Common, deadline_s: float, max_connections: int) -> Redis:
+    """Return a client that asks the sentinels for the master, and again when the master changes."""
     pool = _BlockingSentinelPool(
         max_connections,
         deadline_s,
         SentinelManagedSSLConnection if address.is_tls else SentinelManagedConnection,
         service_name=address.master,
-        sentinel_manager=sentinels,
+        sentinel_manager=sentinels_of(address, deadline_s),
         db=address.database,
         **common,
     )
