@@ -19,6 +19,7 @@ from support.counting import (
 )
 
 from tallygate.core.periods import Calendar, PeriodUnit
+from tallygate.limits.algorithms import instant
 from tallygate.limits.keys import record_key
 from tallygate.limits.limit import CountedPer
 from tallygate.limits.limiter import IDEMPOTENCY_TTL_S, LimitOutcome, Subject
@@ -137,7 +138,7 @@ async def test_what_each_limit_said_is_told_in_order(counting: Counting) -> None
     """A refusal shows which limits had room and what they have left, unspent."""
     verdict = await counting.limiter.acquire(asking(quota(5), (prepaid(1), 2), rate(1, burst=3)))
     assert outcomes(verdict) == [LimitOutcome.OK, LimitOutcome.EXCEEDED, LimitOutcome.OK]
-    assert (left(verdict), verdict.at, verdict.is_repeat) == ([5, 1, 3], START_AT, False)
+    assert (left(verdict), instant(verdict.at_us), verdict.is_repeat) == ([5, 1, 3], START_AT, False)
 
 
 async def test_raising_and_lowering_keep_what_was_used(counting: Counting) -> None:
@@ -284,7 +285,7 @@ async def test_a_repeated_request_is_the_same_request(counting: Counting) -> Non
     await counting.limiter.acquire(asking(limit, request_id="1"))
     first = await counting.limiter.acquire(asking(limit, request_id="2"))
     again = await counting.limiter.acquire(asking(limit, request_id="2"))
-    assert again == replace(first, is_repeat=True)
+    assert again == first._replace(is_repeat=True)
     assert outcomes(again) == [LimitOutcome.OVERAGE]
     assert sum((await counting.usage()).values()) == 2
 

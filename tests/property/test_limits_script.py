@@ -44,7 +44,7 @@ class ScriptMachine(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         """Close what was opened."""
-        self.runner.run(self.redis.client.aclose())
+        self.runner.run(self.redis.close())
         self.runner.close()
 
     @initialize(data=st.data(), seconds=st.integers(0, 400 * 86_400))
@@ -160,7 +160,7 @@ def test_no_unit_is_lost_beside_the_largest_number(
             at = memory.clock.now() + timedelta(microseconds=microseconds)
             await memory.step_to(at)
             await redis.step_to(at)
-        await redis.client.aclose()
+        await redis.close()
 
     with asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner:
         runner.run(compare())

@@ -5,10 +5,12 @@ else changes. What Redis would forget in that time is deleted by hand, by the ex
 tests' time lies far ahead, so the real clock forgets nothing.
 """
 
+import struct
 from collections import Counter
 from collections.abc import Awaitable, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol, cast
+from urllib.parse import quote
 
 from redis.asyncio import Redis
 
@@ -21,6 +23,8 @@ from tallygate.limits.limiter import Acquisition, Charge, Limiter, LimitOutcome,
 from tallygate.limits.memory import MemoryLimiter
 from tallygate.limits.redis import RedisLimiter
 from tallygate.limits.script import ACQUIRE_LUA, FIRST_USE_LUA, Scripts
+from tallygate.storage.redis_link import LinkTerms
+from tallygate.storage.redis_topology import link
 
 START_AT = datetime(2096, 1, 31, 23, 59, 50, tzinfo=UTC)
 SECOND_US = 1_000_000
@@ -112,15 +116,19 @@ class RedisCounting:
         self.client = client
         self.clock = ManualClock(START_AT)
         self.limiter: Limiter = RedisLimiter(
-            client,
+            link(url_of(client), LinkTerms(deadline_s=30)),
             clock=ManualClock(START_AT),
-            deadline_s=30,
             scripts=Scripts(acquire=scripted_clock(ACQUIRE_LUA), first_use=scripted_clock(FIRST_USE_LUA)),
         )
 
     async def start(self) -> None:
         """Set Redis's clock for the first time."""
         await self._tell()
+
+    async def close(self) -> None:
+        """Close the limiter's connection and the client."""
+        await cast("RedisLimiter", self.limiter).close()
+        await self.client.aclose()
 
     async def advance(self, seconds: float) -> None:
         """Let time pass."""
@@ -139,7 +147,7 @@ class RedisCounting:
             began = {member.decode(): f"{at:.0f}" for member, at in members}
             return began | {EXPIRY_FIELD: str(await self.client.pexpiretime(key))} if began else {}
         fields = await cast("Awaitable[dict[bytes, bytes]]", self.client.hgetall(key))
-        return {field.decode(): value.decode() for field, value in fields.items()}
+        return {field.decode(): readable(field.decode(), value) for field, value in fields.items()}
 
     async def usage(self) -> dict[str, int]:
         """Return the units counted in all minutes, by field."""
@@ -177,6 +185,20 @@ class RedisCounting:
         for key in await self.keys():
             if ":u:" not in key and 0 < await self.client.pexpiretime(key) <= now_us // 1000:
                 await self.client.delete(key)
+
+
+def url_of(client: Redis) -> str:
+    """Return the URL of the server that a client asks."""
+    asked = client.connection_pool.connection_kwargs
+    login = f":{quote(asked['password'], safe='')}@" if asked.get("password") else ""
+    return f"redis://{login}{asked['host']}:{asked['port']}/{asked.get('db') or 0}"
+
+
+def readable(field: str, value: bytes) -> str:
+    """Return a counter as the reference keeps it: a rate and a quota are packed doubles in Redis."""
+    if not field.removeprefix("shadow:").startswith(("r:", "q:")) or len(value) % 8:
+        return value.decode()
+    return ":".join(f"{number:.0f}" for number in struct.unpack(f"<{len(value) // 8}d", value))
 
 
 def added(buckets: Iterable[Mapping[str, int]]) -> dict[str, int]:

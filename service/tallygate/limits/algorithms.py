@@ -1,6 +1,6 @@
 """The reference: how one limit counts, in plain Python over plain values. `lua/acquire.lua` must say the same.
 
-A counter is kept as text, the same here and in Redis:
+A counter is kept as text; Redis keeps the same numbers packed, as little-endian doubles, for the time it takes:
 
 - a rate is `level:at_us:window_us`, GCRA as a leaky bucket (ITU-T I.371, continuous-state form). The level is
   in units times window_us, so that it drains by a whole number, the limit's `amount`, each microsecond, and
@@ -40,8 +40,8 @@ class Counter(Protocol):
         ...
 
     @property
-    def needed_until_ms(self) -> int | None:
-        """Return when the counter means nothing any more, in ms since 1970; None for never."""
+    def needed_until_us(self) -> int | None:
+        """Return when the counter means nothing any more, in µs since 1970; None for never."""
         ...
 
     @property
@@ -94,9 +94,9 @@ class Bucket:
         return {self._place: f"{self._full}:{self._at_us}:{self._limit.window_us}"}
 
     @property
-    def needed_until_ms(self) -> int | None:
+    def needed_until_us(self) -> int | None:
         """Return when a full bucket would be empty."""
-        return self._now_us // 1000 + ceil_div(ceil_div(self._capacity, self._limit.amount), 1000)
+        return self._now_us + ceil_div(self._capacity, self._limit.amount)
 
     @property
     def remaining(self) -> int:
@@ -156,9 +156,9 @@ class Tally:
         return {self._place: f"{self._used}:{self._end_us}"}
 
     @property
-    def needed_until_ms(self) -> int | None:
+    def needed_until_us(self) -> int | None:
         """Return the end of the period."""
-        return ceil_div(self._end_us, 1000)
+        return self._end_us
 
     @property
     def remaining(self) -> int:

@@ -83,7 +83,7 @@ class Credits:
         return {place: str(self._used[place]) for place in self._spent}
 
     @property
-    def needed_until_ms(self) -> int | None:
+    def needed_until_us(self) -> int | None:
         """Return None: what was spent is known for ever."""
         return None
 

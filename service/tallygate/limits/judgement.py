@@ -11,7 +11,7 @@ nothing; its expiry moves in strides of a day, so that most requests need not to
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
-from tallygate.limits.algorithms import Bucket, Counter, Tally, ceil_div, instant
+from tallygate.limits.algorithms import Bucket, Counter, Tally, ceil_div
 from tallygate.limits.credits import Credits
 from tallygate.limits.keys import ALLOWED, EXPIRY_FIELD, OVERAGE, Place, places, usage_field
 from tallygate.limits.limit import Limit, LimitKind
@@ -76,7 +76,7 @@ def judge(acquisition: Acquisition, read: Read, now_us: int, earlier: str | None
     """Judge every charge by itself, then take all or none.
 
     `earlier` is what was remembered under the idempotency key, None for a new request. A repeated request is
-    admitted, takes nothing, and hears its earlier outcomes.
+    admitted, takes nothing, and hears its earlier outcomes; OK if its charges are others now.
     """
     is_repeat = earlier is not None
     charges = [
@@ -84,8 +84,9 @@ def judge(acquisition: Acquisition, read: Read, now_us: int, earlier: str | None
         for charge, where in zip(acquisition.charges, places(acquisition), strict=True)
     ]
     outcomes = [charge.outcome for charge in charges]
-    if earlier is not None and len(earlier) == len(outcomes):
-        outcomes = [OUTCOMES[int(digit)] for digit in earlier]
+    if earlier is not None:
+        digits = earlier if len(earlier) == len(outcomes) else "0" * len(outcomes)
+        outcomes = [OUTCOMES[int(digit)] for digit in digits]
     is_admitted = LimitOutcome.EXCEEDED not in outcomes
     usage = _usage(acquisition, charges) if is_admitted and not is_repeat else {}
     taken = [charge for charge in charges if is_admitted and charge.cost and charge.fits]
@@ -94,7 +95,7 @@ def judge(acquisition: Acquisition, read: Read, now_us: int, earlier: str | None
     states = tuple(_state(charge, outcome) for charge, outcome in zip(charges, outcomes, strict=True))
     holds = [charge for charge in taken if charge.limit.kind is LimitKind.CONCURRENCY]
     return Judgement(
-        verdict=Verdict(is_admitted, is_repeat, states, instant(now_us)),
+        verdict=Verdict(is_admitted, is_repeat, states, now_us),
         writes=_writes(taken, read),
         usage=usage,
         remembered="".join(str(OUTCOMES.index(outcome)) for outcome in outcomes),
@@ -134,17 +135,17 @@ def limit_state(
     )
 
 
-def next_expiry(expiry: str | None, needed_ms: Iterable[int | None]) -> str | None:
+def next_expiry(expiry: str | None, needed_us: Iterable[int | None]) -> str | None:
     """Return a record's new expiry in ms since 1970, or None where the one it has will do.
 
-    `needed_ms` is until when each written counter means anything, None for ever; so is the answer `NEVER`.
+    `needed_us` is until when each written counter means anything, None for ever; so is the answer `NEVER`.
     """
-    needs = list(needed_ms)
+    needs = list(needed_us)
     if expiry == NEVER:
         return None
     if None in needs:
         return NEVER
-    needed = max(need for need in needs if need is not None)
+    needed = ceil_div(max(need for need in needs if need is not None), 1000)
     if expiry is not None and int(expiry) >= needed + _DAY_MS:
         return None
     return str(needed + 2 * _DAY_MS)
@@ -158,13 +159,13 @@ def _state(charge: _Judged, outcome: LimitOutcome) -> LimitState:
 
 def _writes(taken: list[_Judged], read: Read) -> dict[str, dict[str, str | None]]:
     writes: dict[str, dict[str, str | None]] = {}
-    needed_ms: dict[str, list[int | None]] = {}
+    needed_us: dict[str, list[int | None]] = {}
     for charge in taken:
         for place, text in charge.counter.writes.items():
             writes.setdefault(place.key, {})[place.field] = text
-            needed_ms.setdefault(place.key, []).append(charge.counter.needed_until_ms)
+            needed_us.setdefault(place.key, []).append(charge.counter.needed_until_us)
     for key, fields in writes.items():
-        expiry = next_expiry(read(key).get(EXPIRY_FIELD), needed_ms[key])
+        expiry = next_expiry(read(key).get(EXPIRY_FIELD), needed_us[key])
         if expiry is not None:
             fields[EXPIRY_FIELD] = expiry
     return writes

@@ -100,7 +100,12 @@ def _counter_field(limit: Limit) -> str:
 
 def idempotency_key(customer: str, request_id: str) -> str:
     """Return the key that remembers an admitted request."""
-    return f"{PREFIX}{{{customer}}}:i:{request_id}"
+    return idempotency_prefix(customer) + request_id
+
+
+def idempotency_prefix(customer: str) -> str:
+    """Return what that key begins with, before the request's id."""
+    return f"{PREFIX}{{{customer}}}:i:"
 
 
 def holding_key(customer: str, request_id: str) -> str:

@@ -14,7 +14,7 @@ Promises, the same for every adapter (tests/contract/test_limiter.py):
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from tallygate.limits.limit import Limit
 
@@ -52,9 +52,8 @@ class Charge:
     cost: int
 
 
-@dataclass(frozen=True, slots=True)
-class Acquisition:
-    """Everything one request consumes.
+class Acquisition(NamedTuple):
+    """Everything one request consumes. A named tuple, as what it comes to: one of each is made for every request.
 
     `usage` are (meter, units) pairs for the ledger, each meter once; `route` is the rule's own text, for the same.
     `idempotency_key` is Envoy's `http.id`; None where there is none.
@@ -67,8 +66,7 @@ class Acquisition:
     idempotency_key: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class LimitState:
+class LimitState(NamedTuple):
     """Where one limit stands after the call.
 
     `remaining` units of the amount at this moment, 0 in overage. `retry_after_s`: when `EXCEEDED`, seconds until
@@ -84,14 +82,13 @@ class LimitState:
     reset_s: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """The answer for one acquisition; `states` in the order of its charges."""
+class Verdict(NamedTuple):
+    """The answer for one acquisition; `states` in the order of its charges, `at_us` the store's time, µs since 1970."""
 
     is_admitted: bool
     is_repeat: bool
     states: tuple[LimitState, ...]
-    at: datetime
+    at_us: int
 
 
 class Limiter(Protocol):

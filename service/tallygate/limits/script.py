@@ -3,14 +3,18 @@
 Pure but for the guess of the present. Does not own the connection, retries or time.
 """
 
+import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from importlib.resources import files
 from typing import Literal
 
-from tallygate.limits.algorithms import instant
-from tallygate.limits.judgement import OUTCOMES, limit_state
+from tallygate.limits.judgement import OUTCOMES
 from tallygate.limits.keys import (
+    ALLOWED,
+    EXPIRY_FIELD,
+    OVERAGE,
     Place,
     first_use_key,
     holder,
@@ -20,13 +24,12 @@ from tallygate.limits.keys import (
     usage_field,
     usage_prefix,
 )
-from tallygate.limits.limit import EXACT_INTEGER, Limit, LimitKind
-from tallygate.limits.limiter import IDEMPOTENCY_TTL_S, Acquisition, LimitState, Subject, Verdict
+from tallygate.limits.limit import EXACT_INTEGER, Limit, LimitKind, unenforceable
+from tallygate.limits.limiter import IDEMPOTENCY_TTL_S, Acquisition, Charge, LimitState, Subject, Verdict
 from tallygate.limits.present import Present
 
 Mode = Literal["acquire", "peek"]
-Arguments = list[str | int]
-Call = tuple[list[str], Arguments]
+Call = tuple[list[str], list[str | bytes]]
 """KEYS and ARGV of a script."""
 
 
@@ -49,33 +52,100 @@ class Scripts:
 
 
 _SECOND_US = 1_000_000
-_ADMITTED, _STALE = 1, 2
-_HEAD = 3
-_PER_CHARGE = 4
+_KINDS = {LimitKind.RATE: 1, LimitKind.QUOTA: 2, LimitKind.CREDITS: 3, LimitKind.CONCURRENCY: 4}
+_FOUND = (0, 0, 0, 0)
+"""Room for what the script finds out of a charge."""
+_HELD = LimitKind.CONCURRENCY
+_ZERO, _YES, _STALE = b"012"
+_FLAGS = 2
 _NEVER = -1
 
 
-def request(mode: Mode, acquisition: Acquisition, present: Present) -> Call:
-    """Return KEYS and ARGV of `acquire.lua`."""
-    charged = places(acquisition)
-    records = list(dict.fromkeys(place.key for where in charged for place in where))
-    meters = {meter: number for number, (meter, _) in enumerate(acquisition.usage, start=1)}
-    keys = [usage_prefix(acquisition.subject.customer), *records]
-    arguments: Arguments = [mode, len(records), len(charged), len(acquisition.usage), 0]
-    if acquisition.idempotency_key is not None:
-        asked = acquisition.subject.customer, acquisition.idempotency_key
-        keys.append(idempotency_key(*asked))
-        if any(charge.limit.kind is LimitKind.CONCURRENCY for charge in acquisition.charges):
-            keys.append(holding_key(*asked))
-        arguments[-1] = IDEMPOTENCY_TTL_S * 1000
-    for charge, where in zip(acquisition.charges, charged, strict=True):
-        limit, own = charge.limit, where[0]
-        arguments += (records.index(own.key) + 1, own.field, limit.kind, int(limit.is_shadow))
-        arguments += (meters.get(limit.meter, 0), charge.cost)
-        arguments += _terms(limit, where[1:], records, present)
-    for meter, units in acquisition.usage:
-        arguments += (usage_field(acquisition.subject, meter, acquisition.route), units)
-    return keys, arguments
+class Form:
+    """An acquisition as the script is sent it: all that does not change from one request of its kind to the next.
+
+    Raises ValueError for what cannot be counted exactly.
+    """
+
+    def __init__(self, acquisition: Acquisition) -> None:
+        """Lay out keys and texts; `numbers` and the request's id are added for each call."""
+        for charge in acquisition.charges:
+            _check(charge)
+        self._acquisition = acquisition
+        self._charged = places(acquisition)
+        self._fields: dict[str, list[str]] = {}
+        for charge, where in zip(acquisition.charges, self._charged, strict=True):
+            for place in where:
+                self._add(place, is_field=charge.limit.kind is not LimitKind.CONCURRENCY)
+        self._records = {key: number for number, key in enumerate(self._fields, start=1)}
+        self._counted = [field for fields in self._fields.values() for field in fields]
+        self._entries = {meter: number for number, (meter, _) in enumerate(acquisition.usage, start=1)}
+        self.has_holds = any(charge.limit.kind is LimitKind.CONCURRENCY for charge in acquisition.charges)
+
+    def call(self, mode: Mode, request_id: str | None, present: Present) -> Call:
+        """Return KEYS and ARGV of `acquire.lua`."""
+        return self._keys(request_id), self._arguments(mode, request_id, present)
+
+    def _keys(self, request_id: str | None) -> list[str]:
+        customer = self._acquisition.subject.customer
+        found = [usage_prefix(customer), *self._records]
+        if request_id is not None:
+            found.append(idempotency_key(customer, request_id))
+            if self.has_holds:
+                found.append(holding_key(customer, request_id))
+        return found
+
+    def _arguments(self, mode: Mode, request_id: str | None, present: Present) -> list[str | bytes]:
+        numbers = self._numbers(mode, request_id, present)
+        members = [holder(request_id) for charge in self._acquisition.charges if charge.limit.kind is _HELD]
+        packed = struct.pack(f"<{len(numbers)}d", *numbers)
+        return ["<" + "d" * len(numbers), packed, *self._counted, *members, *self._usage()]
+
+    def _add(self, place: Place, *, is_field: bool) -> None:
+        fields = self._fields.setdefault(place.key, [EXPIRY_FIELD] if is_field else [])
+        if is_field and place.field not in fields:
+            fields.append(place.field)
+
+    def _numbers(self, mode: Mode, request_id: str | None, present: Present) -> list[int]:
+        asked = self._acquisition
+        remember_ms = 0 if request_id is None else IDEMPOTENCY_TTL_S * 1000
+        numbers = [int(mode == "peek"), len(self._records), len(asked.charges), len(asked.usage), remember_ms]
+        numbers += (len(fields) for fields in self._fields.values())
+        member = len(self._counted)
+        for charge, where in zip(asked.charges, self._charged, strict=True):
+            limit, record = charge.limit, self._records[where[0].key]
+            member += limit.kind is _HELD
+            text = member if limit.kind is _HELD else self._text(where[0])
+            entry = self._entries.get(limit.meter, 0)
+            numbers += (_KINDS[limit.kind], record, text, int(limit.is_shadow), entry, charge.cost)
+            numbers += (*_terms(limit, present), *_FOUND)
+        numbers += (units for _, units in asked.usage)
+        for charge, where in zip(asked.charges, self._charged, strict=True):
+            if charge.limit.kind is LimitKind.CREDITS:
+                numbers += self._balance(charge.limit, where[1:], present)
+        return numbers
+
+    def _balance(self, limit: Limit, buckets: Sequence[Place], present: Present) -> list[int]:
+        balance = present.balance(limit)
+        numbers = [balance.gain_at_us, balance.gain, len(balance.buckets)]
+        for number in balance.buckets:
+            place = buckets[number]
+            numbers += (self._records[place.key], self._text(place), limit.buckets[number].amount)
+        return numbers
+
+    def _text(self, place: Place) -> int:
+        """Return where a field is among the texts, from 1."""
+        before = 0
+        for key, fields in self._fields.items():
+            if key == place.key:
+                return before + fields.index(place.field) + 1
+            before += len(fields)
+        raise KeyError(place)
+
+    def _usage(self) -> list[str]:
+        asked = self._acquisition
+        names = (usage_field(asked.subject, meter, asked.route) for meter, _ in asked.usage)
+        return [f"{name}|{outcome}" for name in names for outcome in (ALLOWED, OVERAGE)]
 
 
 def release_request(subject: Subject, request_id: str) -> Call:
@@ -88,52 +158,59 @@ def first_use_request(subject: Subject, *, is_look: bool) -> Call:
     return [first_use_key(subject)], ["look" if is_look else "use"]
 
 
-def stale_at_us(reply: Sequence[int]) -> int | None:
-    """Return Redis's time if the reply says that a period did not contain it, else None."""
-    return reply[1] if reply[0] == _STALE else None
+def is_stale(reply: bytes) -> bool:
+    """Say whether a reply of `acquire.lua` is that a period did not contain its time, so nothing was judged."""
+    return reply[0] == _STALE
 
 
-def verdict(acquisition: Acquisition, reply: Sequence[int]) -> Verdict:
+def now_us(stale: bytes) -> int:
+    """Return the script's time, µs since 1970, from a reply that is stale."""
+    return int.from_bytes(stale[1:9], "little")
+
+
+def verdict(acquisition: Acquisition, reply: bytes) -> Verdict:
     """Return what a reply that is not stale says."""
-    states = tuple(
-        _state(charge.limit, reply[at : at + _PER_CHARGE])
-        for at, charge in zip(range(_HEAD, len(reply), _PER_CHARGE), acquisition.charges, strict=True)
-    )
-    return Verdict(is_admitted=reply[0] == _ADMITTED, is_repeat=reply[2] == 1, states=states, at=instant(reply[1]))
+    charges = acquisition.charges
+    count = len(charges)
+    told = _told(count).unpack_from(reply, _FLAGS + count)
+    states: list[LimitState] = []
+    at = 1
+    for number, charge in enumerate(charges, _FLAGS):
+        remaining, retry_us, reset_us = told[at : at + 3]
+        at += 3
+        retry_s = None if retry_us == _NEVER else -(-retry_us // _SECOND_US)
+        reset_s = None if reset_us == _NEVER else -(-reset_us // _SECOND_US)
+        states.append(LimitState(charge.limit, OUTCOMES[reply[number] - _ZERO], remaining, retry_s, reset_s))
+    return Verdict(reply[0] == _YES, reply[1] == _YES, tuple(states), told[0])
 
 
-def _terms(limit: Limit, buckets: Sequence[Place], records: list[str], present: Present) -> Arguments:
-    """Return what a limit of this kind allows at present."""
+@lru_cache
+def _told(charges: int) -> struct.Struct:
+    """Return how the numbers of a reply of so many charges are packed."""
+    return struct.Struct(f"<{1 + 3 * charges}q")
+
+
+def _check(charge: Charge) -> None:
+    """Raise ValueError for what doubles cannot count; plans with such limits are refused long before."""
+    problem = unenforceable(charge.limit)
+    if problem is None and not 0 <= charge.cost < EXACT_INTEGER:
+        problem = "a cost is whole, at least 0 and below 2**53"
+    if problem is not None:
+        message = f"limit {charge.limit.name!r} cannot be counted: {problem}"
+        raise ValueError(message)
+
+
+def _terms(limit: Limit, present: Present) -> tuple[int, int, int, int]:
+    """Return what a limit of this kind allows at present: its amount, and three more."""
     match limit.kind:
         case LimitKind.RATE:
-            return [limit.amount, limit.burst, limit.window_us]
-        case LimitKind.QUOTA if limit.calendar is not None:
-            up_to = EXACT_INTEGER - 1 if limit.admits_up_to is None else limit.admits_up_to
-            return [limit.amount, up_to, *present.period(limit.calendar)]
-        case LimitKind.QUOTA:
-            message = "a quota needs a calendar"
-            raise ValueError(message)
+            return limit.amount, limit.burst * limit.window_us, limit.window_us, 0
         case LimitKind.CREDITS:
-            return _credits(limit, buckets, records, present)
+            balance = present.balance(limit)
+            return balance.amount, balance.up_to, balance.since_us, balance.until_us
         case LimitKind.CONCURRENCY:
-            return [limit.amount, limit.hold_s * _SECOND_US]
-
-
-def _credits(limit: Limit, buckets: Sequence[Place], records: list[str], present: Present) -> Arguments:
-    balance = present.balance(limit)
-    terms: Arguments = [balance.amount, balance.up_to, balance.since_us, balance.until_us]
-    terms += (balance.gain_at_us, balance.gain, len(balance.buckets))
-    for number in balance.buckets:
-        terms += (records.index(buckets[number].key) + 1, buckets[number].field, limit.buckets[number].amount)
-    return terms
-
-
-def _state(limit: Limit, reported: Sequence[int]) -> LimitState:
-    outcome, remaining, retry_us, reset_us = reported
-    return limit_state(
-        limit,
-        OUTCOMES[outcome],
-        remaining,
-        None if retry_us == _NEVER else retry_us,
-        None if reset_us == _NEVER else reset_us,
-    )
+            return limit.amount, limit.hold_s * _SECOND_US, 0, 0
+        case LimitKind.QUOTA:
+            assert limit.calendar is not None  # noqa: S101 - it was checked
+            up_to = EXACT_INTEGER - 1 if limit.admits_up_to is None else limit.admits_up_to
+            return limit.amount, up_to, *present.period(limit.calendar)

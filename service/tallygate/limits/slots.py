@@ -10,7 +10,6 @@ microsecond, and only time ends it. Pure.
 
 from collections.abc import Mapping
 
-from tallygate.limits.algorithms import ceil_div
 from tallygate.limits.keys import EXPIRY_FIELD, Place
 from tallygate.limits.limit import Limit
 
@@ -41,9 +40,9 @@ class Slots:
         }
 
     @property
-    def needed_until_ms(self) -> int | None:
+    def needed_until_us(self) -> int | None:
         """Return when this request's hold ends."""
-        return ceil_div(self._now_us + self._hold_us, 1000)
+        return self._now_us + self._hold_us
 
     @property
     def remaining(self) -> int:

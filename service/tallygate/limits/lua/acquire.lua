@@ -1,432 +1,383 @@
 --[[ Acquire every limit of one request, or none. The reference is judgement.py with algorithms.py, credits.py, slots.py.
 
-Guarantees: the clock is read once; nothing is written before everything is validated and judged; a refused,
-stale, repeated or peeking call writes nothing. All keys share the hash tag {customer}, so all are in one slot.
-Only commands of Redis 7.0. Numbers are doubles: every number here is whole and below 2^53, or is a sum or
-product that is only compared with a smaller number, where rounding cannot change the answer. A quotient of two
-such numbers never rounds onto a whole number that it is not, so floor and ceil of it are exact.
+Guarantees: the clock is read once; nothing is written before everything is read and judged; a refused, stale,
+repeated or peeking call writes nothing. All keys share the hash tag {customer}, so all are in one slot. Only
+commands of Redis 7.0. Numbers are doubles: every number here is whole and below 2^53, or is a sum or product that
+is only compared with a smaller number, where rounding cannot change the answer. a - a % b over b is the floor of
+a / b, and a + -a % b over b its ceiling, both exact.
+
+This runs for every request of every customer, while nothing else does. A table, a function, an argument, a number
+turned to text each cost every call its time: so numbers come packed, live in the one table they arrive in, and
+leave packed; rates and quotas stand in line; what is rare is defined where a call needs it.
 
 KEYS  1            prefix of the usage bucket; the script appends ":" and the minute it reads off the clock,
                    which the caller cannot know. The slot is the prefix's own, so a cluster allows it.
       2 .. 1+R     the records that hold the counters: hashes, and for concurrency sorted sets
-      2+R          the idempotency key, if ARGV 5 > 0
-      3+R          the key that remembers a request's holds, if ARGV 5 > 0 and a charge is concurrency
+      2+R          the idempotency key, if the request has one
+      3+R          the key that remembers a request's holds, if it has one and a charge is concurrency
 
-ARGV  1            "acquire" or "peek"
-      2            R, number of records
-      3            C, number of charges
-      4            U, number of usage entries
-      5            how long the idempotency key lives, ms; 0 for none
-      then C times:
-        record     1 .. R
-        field      of the hash; the member of the sorted set, empty for a request without an id
-        kind       "rate", "quota", "credits" or "concurrency"
-        shadow     1 or 0
-        usage      1 .. U, the usage entry of the limit's meter, or 0
-        cost       units
-        amount     units: a rate's per window, a quota's, what a balance holds, requests at once
-        of a rate: burst units, window us
-        of a quota: units admitted at most, start and end of the period, us since 1970
-        of credits: units admitted at most, start and end of the time in which all this holds, us since 1970;
-                   when more units come (0 for never) and how many; B, number of buckets, then B times, in the
-                   order they are spent: record, field, amount
-        of concurrency: how long a request holds, us
-      then U times 2:
-        field      of the bucket, before "|allowed" or "|overage"
-        units
+ARGV  1            how the numbers are packed: "<", and a "d" for each
+      2            the numbers: 0 acquire or 1 peek; R, number of records; C, number of charges; U, number of usage
+                   entries; how long the idempotency key lives, ms, 0 for none; then
+            R times: number of texts of the record, its expiry counted; 0 for a sorted set
+            C times: what stands under KIND to NEED
+            U times: units
+            for each charge of credits: when more units come, and how many (0 for never); B, number of buckets;
+                   then B times, in the order they are spent: record, text, amount
+      3 ..         texts, counted from 1: for each hash "x" and then its fields; for each charge of concurrency the
+                   member of its set, empty for a request without an id; then for each usage entry its fields of
+                   the bucket, for units within the amount and beyond it
 
-Reply, whole numbers only: status (0 refused, 1 admitted, 2 stale: a period does not contain now; compute
-      again from the now given), now in us since 1970, repeat (1 or 0), then for each charge: outcome (0 ok,
-      1 exceeded, 2 overage, 3 shadow exceeded), remaining units, us until a retry may pass, us until more
-      units are there; -1 for never. A stale reply ends after now.
+Reply: "1" admitted or "0" not, "1" repeated or "0" not, the outcome of each charge; then, packed as integers of 8
+      bytes, now in us since 1970 and for each charge: remaining units, us until a retry may pass, us until more
+      units are there; -1 for never. Or only "2" and now, packed: a period does not contain now; compute again.
 --]]
 
-local REFUSED, ADMITTED, STALE = 0, 1, 2
-local OK, EXCEEDED, OVERAGE, SHADOW_EXCEEDED = 0, 1, 2, 3
-local EXACT = 9007199254740992
+local RATE, QUOTA, CREDITS, CONCURRENCY = 1, 2, 3, 4
+local OK, EXCEEDED, OVERAGE, SHADOW_EXCEEDED = '0', '1', '2', '3'
+
+-- What is known of a charge. KIND to NEED are given, the rest is for what is found here, and comes as 0.
+local KIND, RECORD, TEXT = 1, 2, 3    -- TEXT: where its field or member is among the texts
+local IS_SHADOW, ENTRY = 4, 5         -- 1 or 0; the usage entry of its meter, or 0
+local COST, AMOUNT = 6, 7             -- units; an amount of a rate is per window, of credits what the balance holds
+local MOST, WINDOW = 8, 9             -- a rate's burst times window (its capacity); the window, us. Or:
+local START_AT, END_AT = 9, 10        -- units admitted at MOST; the period, or the time in which this balance holds
+local HOLD = 8                        -- concurrency: how long a request counts, us
+local NEED = 10
+local TAKES, USED, FULL, SEEN_AT = 11, 12, 13, 14
+local HEAD, WIDTH, FIRST_TEXT = 5, 14, 2
+
 local DAY_MS, BUCKET_S = 86400000, 604800
 local NEVER = -1
-
--- tostring() would write 1.79e+15.
-local function text(number) return string.format('%.0f', number) end
+local call, packed, unpacked = redis.call, struct.pack, struct.unpack
 
 -- The clock, once. Tests substitute this one line.
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
-local now_ms = math.floor(now / 1000)
+local now_ms = (now - now % 1000) / 1000
 
-local position = 0
-local function next_text()
-  position = position + 1
-  return ARGV[position] or error('tallygate: wrong number of arguments')
-end
-local function next_number(name)
-  position = position + 1
-  local number = tonumber(ARGV[position])
-  if not number or number < 0 or number >= EXACT or number % 1 ~= 0 then
-    error('tallygate: ' .. name .. ' is not a whole number below 2^53')
+local n = { unpacked(ARGV[1], ARGV[2]) }
+local is_peek, records, charges, usages, remember_ms = n[1] == 1, n[2], n[3], n[4], n[5]
+local is_remembering = remember_ms > 0
+local first_charge = HEAD + records
+local units_at = first_charge + charges * WIDTH
+
+-- Whatever a counter holds that was not written here stops the call before anything is written.
+local function corrupt(text) error('tallygate: the counter ' .. ARGV[FIRST_TEXT + text] .. ' is not readable') end
+
+-- Read: the texts' values, in the same order. Where the expiry of a record is among them, by record.
+local values, expiry_at = {}, {}
+local count = 0
+for record = 1, records do
+  local size = n[HEAD + record]
+  if size > 0 then
+    local from = FIRST_TEXT + count + 1
+    local found = call('HMGET', KEYS[1 + record], unpack(ARGV, from, from + size - 1))
+    if found[1] and not string.match(found[1], '^%d+$') then corrupt(count + 1) end
+    expiry_at[record] = count + 1
+    if count == 0 then
+      values = found
+    else
+      for i = 1, size do values[count + i] = found[i] end
+    end
+    count = count + size
   end
-  return number
 end
 
--- A period that does not contain now was computed by another clock, or is over: nothing of the call counts.
-local is_stale = false
-local function next_period()
-  local start_at, end_at = next_number('start'), next_number('end')
-  if now < start_at or now >= end_at then is_stale = true end
-  return end_at
+-- What is written to the hashes, by record: fields and values, and until when any of them means anything, in us.
+local writes, needs = {}, {}
+local function write(record, text, value, until_us)
+  local written = writes[record]
+  if not written then
+    written = {}
+    writes[record] = written
+    needs[record] = 0
+  end
+  local size = #written
+  written[size + 1], written[size + 2] = ARGV[FIRST_TEXT + text], value
+  if until_us > needs[record] then needs[record] = until_us end
 end
 
--- What is read from the hashes, by record: the fields, the expiry first, and then their texts.
-local fields, stored = {}, {}
-
--- Ask for a field of a hash; its text will be at the place returned.
-local function want(record, field)
-  local wanted = fields[record] or error('tallygate: no such record')
-  wanted[#wanted + 1] = field
-  return #wanted
-end
-
-local function corrupt(field) error('tallygate: the counter ' .. field .. ' is not readable') end
-
--- What is written to the hashes, by record: fields and texts, and until when any of them means anything, in ms.
-local writes, needed = {}, {}
-
-local function write(record, field, value, until_ms)
-  local written = writes[record] or {}
-  written[#written + 1] = field
-  written[#written + 1] = value
-  writes[record] = written
-  needed[record] = math.max(needed[record] or 0, until_ms)
-end
-
--- Each kind of limit: `terms` takes its arguments; `read` its counter, as of now, and returns whether the cost
--- fits and how much of it is overage; `take` counts the cost, in memory; `report` returns remaining, retry and
--- reset; `write` says what is to be stored.
-
-local rate = {
-  terms = function(charge)
-    local burst = next_number('burst')
-    charge.window = next_number('window')
-    charge.capacity = burst * charge.window
-    if charge.amount < 1 or charge.window < 1 or charge.capacity >= EXACT then
-      error('tallygate: a rate that cannot be counted exactly')
-    end
-    charge.place = want(charge.record, charge.field)
-  end,
-
-  -- `full` was the level at `at`; `level` is what time has left of it. A clock that stepped back counts as time too.
-  read = function(charge)
-    local value = stored[charge.record][charge.place]
-    local full, at = 0, now
-    if value then
-      local level, seen, window = string.match(value, '^(%d+):(%d+):(%d+)$')
-      if not level then corrupt(charge.field) end
-      full, at, window = tonumber(level), tonumber(seen), tonumber(window)
-      if window ~= charge.window then full = math.ceil(full / window) * charge.window end
-      full = math.min(full, charge.capacity)
-    end
-    charge.full, charge.at = full, at
-    charge.level = math.max(0, full - charge.amount * math.abs(now - at))
-    return charge.cost * charge.window <= charge.capacity - charge.level, 0
-  end,
-
-  take = function(charge)
-    charge.level = charge.level + charge.cost * charge.window
-    charge.full, charge.at = charge.level, now
-  end,
-
-  report = function(charge)
-    -- The time until the bucket has this much room; it has less now.
-    local function wait(room)
-      return charge.at + math.ceil((room - (charge.capacity - charge.full)) / charge.amount) - now
-    end
-    local remaining = math.floor((charge.capacity - charge.level) / charge.window)
-    local may_pass = charge.outcome == EXCEEDED and charge.cost * charge.window <= charge.capacity
-    return remaining,
-      may_pass and wait(charge.cost * charge.window) or NEVER,
-      charge.level > 0 and wait((remaining + 1) * charge.window) or NEVER
-  end,
-
-  write = function(charge)
-    local value = string.format('%.0f:%.0f:%.0f', charge.full, charge.at, charge.window)
-    write(charge.record, charge.field, value, now_ms + math.ceil(math.ceil(charge.capacity / charge.amount) / 1000))
-  end,
-}
-
-local quota = {
-  terms = function(charge)
-    charge.up_to, charge.end_at = next_number('up_to'), next_period()
-    charge.place = want(charge.record, charge.field)
-  end,
-
-  read = function(charge)
-    local value = stored[charge.record][charge.place]
-    charge.used = 0
-    if value then
-      local used, end_at = string.match(value, '^(%d+):(%d+)$')
-      if not used then corrupt(charge.field) end
-      end_at = tonumber(end_at)
-      if now < end_at then  -- periods only move forward
-        charge.used, charge.end_at = tonumber(used), math.max(end_at, charge.end_at)
-      end
-    end
-    return charge.cost == 0 or charge.cost <= charge.up_to - charge.used,
-      math.min(charge.cost, math.max(0, charge.used + charge.cost - charge.amount))
-  end,
-
-  take = function(charge) charge.used = charge.used + charge.cost end,
-
-  report = function(charge)
-    local may_pass = charge.outcome == EXCEEDED and charge.cost <= charge.up_to
-    return math.max(0, charge.amount - charge.used),
-      may_pass and charge.end_at - now or NEVER,
-      charge.used > 0 and charge.end_at - now or NEVER
-  end,
-
-  write = function(charge)
-    local value = string.format('%.0f:%.0f', charge.used, charge.end_at)
-    write(charge.record, charge.field, value, math.ceil(charge.end_at / 1000))
-  end,
-}
-
--- Rarer kinds are defined when a charge is of them: to define functions costs every call its time.
+-- The rarer kinds: `read` the counter as of now and return whether the cost fits and how much of it is overage;
+-- `settle` returns remaining, retry and reset once it is taken or not; `write` says what is to be stored.
 local rare = {}
+local extras_at = units_at + usages
 
-function rare.credits()
-  -- What is left of the buckets of a charge.
-  local function granted(charge)
+local function credits()
+  local buckets = {}  -- by charge; each has a record, a text, an amount, and the units used
+
+  local function used(text)
+    local value = values[text]
+    return value and (tonumber(string.match(value, '^%d+$')) or corrupt(text)) or 0
+  end
+
+  local function granted(at)
     local left = 0
-    for _, bucket in ipairs(charge.buckets) do left = left + math.max(0, bucket.amount - bucket.used) end
+    for _, bucket in ipairs(buckets[at]) do left = left + math.max(0, bucket.amount - bucket.used) end
     return left
   end
 
   return {
-    -- The balance and its buckets are alike: each has a record, a field, an amount, and units used.
-    terms = function(charge)
-      charge.up_to, charge.end_at = next_number('up_to'), next_period()
-      charge.gain_at, charge.gain = next_number('gain at'), next_number('gain')
-      charge.place = want(charge.record, charge.field)
-      charge.buckets = {}
-      for i = 1, next_number('buckets') do
-        local bucket = { record = next_number('record'), field = next_text(), amount = next_number('amount') }
-        bucket.place = want(bucket.record, bucket.field)
-        charge.buckets[i] = bucket
+    read = function(at)
+      local gain_at, gain, size = n[extras_at + 1], n[extras_at + 2], n[extras_at + 3]
+      buckets[at] = { gain_at = gain_at, gain = gain }
+      for i = 1, size do
+        local each = extras_at + 3 * i
+        buckets[at][i] = { record = n[each + 1], text = n[each + 2], amount = n[each + 3], used = used(n[each + 2]) }
       end
+      extras_at = extras_at + 3 + 3 * size
+      n[at + USED] = used(n[at + TEXT])
+      local cost, left = n[at + COST], granted(at)
+      local own = cost - math.min(cost, left)
+      return cost <= left + math.max(0, n[at + MOST] - n[at + USED]),
+        math.min(own, math.max(0, n[at + USED] + own - n[at + AMOUNT]))
     end,
 
-    read = function(charge)
-      local function used(account)
-        local value = stored[account.record][account.place]
-        return value and (tonumber(string.match(value, '^%d+$')) or corrupt(account.field)) or 0
+    take = function(at)
+      local cost = n[at + COST]
+      for _, bucket in ipairs(buckets[at]) do
+        local part = math.min(cost, math.max(0, bucket.amount - bucket.used))
+        bucket.used, bucket.is_spent = bucket.used + part, part > 0
+        cost = cost - part
       end
-      charge.used = used(charge)
-      for _, bucket in ipairs(charge.buckets) do bucket.used = used(bucket) end
-      local left = granted(charge)
-      local own = charge.cost - math.min(charge.cost, left)
-      return charge.cost <= left + math.max(0, charge.up_to - charge.used),
-        math.min(own, math.max(0, charge.used + own - charge.amount))
+      n[at + USED], n[at + FULL] = n[at + USED] + cost, cost
     end,
 
-    take = function(charge)
-      local cost = charge.cost
-      for _, bucket in ipairs(charge.buckets) do
-        bucket.part = math.min(cost, math.max(0, bucket.amount - bucket.used))
-        bucket.used = bucket.used + bucket.part
-        cost = cost - bucket.part
-      end
-      charge.part = cost
-      charge.used = charge.used + cost
-    end,
-
-    report = function(charge)
-      local left = granted(charge)
-      local gain = charge.gain > 0 and charge.gain_at - now or NEVER
-      local is_enough = charge.cost <= left + math.max(0, charge.up_to - charge.used + charge.gain)
-      return math.min(EXACT - 1, left + math.max(0, charge.amount - charge.used)),
-        charge.outcome == EXCEEDED and is_enough and gain or NEVER,
+    report = function(at, is_exceeded)
+      local left, more = granted(at), buckets[at]
+      local gain = more.gain > 0 and more.gain_at - now or NEVER
+      local is_enough = n[at + COST] <= left + math.max(0, n[at + MOST] - n[at + USED] + more.gain)
+      return math.min(9007199254740991, left + math.max(0, n[at + AMOUNT] - n[at + USED])),
+        is_exceeded and is_enough and gain or NEVER,
         gain
     end,
 
-    write = function(charge)
-      local function spent(account)
-        if account.part > 0 then write(account.record, account.field, text(account.used), math.huge) end
+    write = function(at)
+      for _, bucket in ipairs(buckets[at]) do
+        if bucket.is_spent then write(bucket.record, bucket.text, string.format('%d', bucket.used), math.huge) end
       end
-      for _, bucket in ipairs(charge.buckets) do spent(bucket) end
-      spent(charge)
+      if n[at + FULL] > 0 then write(n[at + RECORD], n[at + TEXT], string.format('%d', n[at + USED]), math.huge) end
     end,
   }
 end
 
-local held, longest_ms = {}, 0  -- the sorted sets in which this request holds a slot
+local held, longest_us = {}, 0  -- the sorted sets in which this request holds a slot
 
-function rare.concurrency()
+local function concurrency()
+  local function text(number) return string.format('%d', number) end
+  local function key(at) return KEYS[1 + n[at + RECORD]] end
+  local function first(at) return '(' .. text(now - n[at + HOLD]) end
+  local function last(at) return '(' .. text(now + n[at + HOLD]) end
+
   return {
-    terms = function(charge)
-      charge.hold = next_number('hold')
-      charge.key = fields[charge.record] and KEYS[1 + charge.record] or error('tallygate: no such record')
-      charge.first, charge.last = '(' .. text(now - charge.hold), '(' .. text(now + charge.hold)
+    read = function(at)
+      n[at + FULL] = call('ZCOUNT', key(at), first(at), last(at))
+      n[at + USED] = n[at + FULL]
+      return n[at + COST] == 0 or n[at + USED] < n[at + AMOUNT], 0
     end,
 
-    read = function(charge)
-      charge.live = redis.call('ZCOUNT', charge.key, charge.first, charge.last)
-      charge.used = charge.live
-      return charge.cost == 0 or charge.used < charge.amount, 0
-    end,
-
-    take = function(charge) charge.used = charge.used + 1 end,
+    take = function(at) n[at + USED] = n[at + USED] + 1 end,
 
     -- Whoever began first is over first; of too many, so many must be over that one slot is free.
-    report = function(charge)
-      local beyond = math.max(0, charge.used - charge.amount)
-      local began = redis.call(
-        'ZRANGE', charge.key, charge.first, charge.last, 'BYSCORE', 'LIMIT', text(beyond), 1, 'WITHSCORES'
+    report = function(at, is_exceeded)
+      local used = n[at + USED]
+      local beyond = math.max(0, used - n[at + AMOUNT])
+      local began = call(
+        'ZRANGE', key(at), first(at), last(at), 'BYSCORE', 'LIMIT', text(beyond), 1, 'WITHSCORES'
       )
       began = tonumber(began[2])
-      if charge.used > charge.live then began = math.min(began or now, now) end
-      local wait = began and began + charge.hold - now or NEVER
-      return math.max(0, charge.amount - charge.used), charge.outcome == EXCEEDED and wait or NEVER, wait
+      if used > n[at + FULL] then began = math.min(began or now, now) end
+      local wait = began and began + n[at + HOLD] - now or NEVER
+      return math.max(0, n[at + AMOUNT] - used), is_exceeded and wait or NEVER, wait
     end,
 
-    write = function(charge)
-      local key, member, number = charge.key, charge.field, 0
-      local has_ended = redis.call('ZCARD', key) > charge.live
+    write = function(at)
+      local set, member, number = key(at), ARGV[FIRST_TEXT + n[at + TEXT]], 0
+      local has_ended = call('ZCARD', set) > n[at + FULL]
       while member == '' do
         number = number + 1
         local numbered = 't:' .. text(now) .. ':' .. text(number)
-        if not redis.call('ZSCORE', key, numbered) then member = numbered end
+        if not call('ZSCORE', set, numbered) then member = numbered end
       end
-      redis.call('ZADD', key, text(now), member)
+      call('ZADD', set, text(now), member)
       if has_ended then  -- by time, or by a step back of the clock; now, for an empty set would lose its expiry
-        redis.call('ZREMRANGEBYSCORE', key, '-inf', text(now - charge.hold))
-        redis.call('ZREMRANGEBYSCORE', key, text(now + charge.hold), '+inf')
+        call('ZREMRANGEBYSCORE', set, '-inf', text(now - n[at + HOLD]))
+        call('ZREMRANGEBYSCORE', set, text(now + n[at + HOLD]), '+inf')
       end
-      local until_ms = math.ceil((now + charge.hold) / 1000)
-      if redis.call('PEXPIRETIME', key) < until_ms + DAY_MS then
-        redis.call('PEXPIREAT', key, text(until_ms + 2 * DAY_MS))
-      end
-      held[#held + 1] = key
-      longest_ms = math.max(longest_ms, charge.hold / 1000)
+      local until_ms = math.ceil((now + n[at + HOLD]) / 1000)
+      if call('PEXPIRETIME', set) < until_ms + DAY_MS then call('PEXPIREAT', set, text(until_ms + 2 * DAY_MS)) end
+      held[#held + 1] = set
+      longest_us = math.max(longest_us, n[at + HOLD])
     end,
   }
-end
-
-local kinds = { rate = rate, quota = quota }
-local function kind_of(name)
-  if not kinds[name] and rare[name] then kinds[name] = rare[name]() end
-  return kinds[name] or error('tallygate: no such kind')
-end
-
--- Arguments.
-
-local mode = next_text()
-if mode ~= 'acquire' and mode ~= 'peek' then error('tallygate: the mode is neither acquire nor peek') end
-local record_count, charge_count = next_number('records'), next_number('charges')
-local usage_count, remember_ms = next_number('usage entries'), next_number('idempotency time')
-
-local charges, usage = {}, {}
-local key_count = 1 + record_count + (remember_ms > 0 and 1 or 0)
-for record = 1, record_count do fields[record] = { 'x' } end
-for i = 1, charge_count do
-  local charge = {
-    record = next_number('record'), field = next_text(), kind = kind_of(next_text()),
-    is_shadow = next_number('shadow') == 1, usage = next_number('usage'), cost = next_number('cost'),
-    amount = next_number('amount'), outcome = OK, is_taken = false,
-  }
-  if charge.usage > usage_count then error('tallygate: no such usage entry') end
-  if charge.kind == kinds.concurrency and remember_ms > 0 then key_count = record_count + 3 end
-  charge.kind.terms(charge)
-  charges[i] = charge
-end
-for i = 1, usage_count do usage[i] = { field = next_text(), units = next_number('units'), over = 0 } end
-if #KEYS ~= key_count then error('tallygate: wrong number of keys') end
-if #ARGV ~= position then error('tallygate: wrong number of arguments') end
-
-if is_stale then return { STALE, now } end
-
--- Read.
-
-local remembered = false
-if remember_ms > 0 then remembered = redis.call('GET', KEYS[2 + record_count]) end
-local is_repeat = remembered ~= false
-
-for record = 1, record_count do
-  if #fields[record] > 1 then
-    stored[record] = redis.call('HMGET', KEYS[1 + record], unpack(fields[record]))
-    if stored[record][1] and not string.match(stored[record][1], '^%d+$') then corrupt('x') end
-  end
 end
 
 -- Judge every charge by itself, then all together.
 
-local is_admitted = true
-for i, charge in ipairs(charges) do
-  if is_repeat then charge.cost = 0 end
-  local fits, over = charge.kind.read(charge)
-  charge.is_taken = fits and charge.cost > 0
+local outcomes, is_admitted = '', true
+local overs = {}  -- units beyond an enforced amount, by usage entry
+for i = 1, charges do
+  local at = first_charge + (i - 1) * WIDTH
+  local kind, cost, amount = n[at + KIND], n[at + COST], n[at + AMOUNT]
+  local fits, over = true, 0
 
-  if charge.is_shadow then
-    charge.outcome = (fits and over == 0) and OK or SHADOW_EXCEEDED
-  elseif not fits then
-    charge.outcome, is_admitted = EXCEEDED, false
+  if kind == RATE then
+    -- `full` was the level at `seen_at`; `level` is what time has left of it. A clock that stepped back counts too.
+    local value, window, capacity = values[n[at + TEXT]], n[at + WINDOW], n[at + MOST]
+    local full, seen_at = 0, now
+    if value then
+      if #value ~= 24 then corrupt(n[at + TEXT]) end
+      local was
+      full, seen_at, was = unpacked('<ddd', value)
+      if was ~= window then full = math.ceil(full / was) * window end
+      if full > capacity then full = capacity end
+    end
+    local gone = now - seen_at
+    local level = full - amount * (gone < 0 and -gone or gone)
+    if level < 0 then level = 0 end
+    n[at + USED], n[at + FULL], n[at + SEEN_AT] = level, full, seen_at
+    fits = cost * window <= capacity - level
+
+  elseif kind == CONCURRENCY then
+    rare[kind] = rare[kind] or concurrency()
+    fits, over = rare[kind].read(at)
+
   else
-    charge.outcome = over > 0 and OVERAGE or OK
-    local entry = usage[charge.usage]
-    if entry then entry.over = math.max(entry.over, over) end
+    -- A period that does not contain now was computed by another clock, or is over: nothing of the call counts.
+    if now < n[at + START_AT] or now >= n[at + END_AT] then return packed('<c1i8', '2', now) end
+    if kind == CREDITS then
+      rare[kind] = rare[kind] or credits()
+      fits, over = rare[kind].read(at)
+    else
+      local value, used = values[n[at + TEXT]], 0
+      if value then
+        if #value ~= 16 then corrupt(n[at + TEXT]) end
+        local stored, end_at = unpacked('<dd', value)
+        if now < end_at then  -- periods only move forward
+          used = stored
+          if end_at > n[at + END_AT] then n[at + END_AT] = end_at end
+        end
+      end
+      n[at + USED] = used
+      fits = cost == 0 or cost <= n[at + MOST] - used
+      over = used + cost - amount
+      if over < 0 then over = 0 elseif over > cost then over = cost end
+    end
   end
-  if is_repeat and #remembered == charge_count then charge.outcome = tonumber(string.sub(remembered, i, i)) end
+
+  local outcome = OK
+  if n[at + IS_SHADOW] == 1 then
+    if not fits or over > 0 then outcome = SHADOW_EXCEEDED end
+  elseif not fits then
+    outcome, is_admitted = EXCEEDED, false
+  elseif over > 0 then
+    outcome = OVERAGE
+    local entry = n[at + ENTRY]
+    if over > (overs[entry] or 0) then overs[entry] = over end
+  end
+  outcomes = outcomes .. outcome
+  n[at + TAKES] = fits and cost or 0
 end
 
--- Take, in memory.
-
-local outcomes, reply = {}, { is_admitted and ADMITTED or REFUSED, now, is_repeat and 1 or 0 }
-for i, charge in ipairs(charges) do
-  if is_admitted and charge.is_taken then charge.kind.take(charge) end
-  local at = #reply
-  outcomes[i], reply[at + 1] = charge.outcome, charge.outcome
-  reply[at + 2], reply[at + 3], reply[at + 4] = charge.kind.report(charge)
+-- Was this request admitted before? If not it is from here on, unless it is refused or only asks.
+local remembered = false
+if is_remembering then
+  local key = KEYS[2 + records]
+  if is_admitted and not is_peek then
+    remembered = call('SET', key, outcomes, 'NX', 'GET', 'PXAT', string.format('%d', now_ms + remember_ms))
+  else
+    remembered = call('GET', key)
+  end
+  if remembered then
+    is_admitted = true
+    outcomes = #remembered == charges and remembered or string.rep(OK, charges)
+  end
 end
+local is_taking = is_admitted and not is_peek and not remembered
 
-if mode == 'peek' or not is_admitted or is_repeat then return reply end
+-- Take, in memory, and say where each limit stands then: after a peek, where it would stand.
 
--- Write.
+local reply = (is_admitted and '1' or '0') .. (remembered and '1' or '0') .. outcomes .. packed('<i8', now)
+for i = 1, charges do
+  local at = first_charge + (i - 1) * WIDTH
+  local kind, cost, amount = n[at + KIND], n[at + COST], n[at + AMOUNT]
+  local is_exceeded = not is_admitted and string.byte(outcomes, i) == 49  -- EXCEEDED
+  local is_taken = is_admitted and not remembered and n[at + TAKES] > 0
+  local remaining, retry, reset = 0, NEVER, NEVER
 
-for _, charge in ipairs(charges) do
-  if charge.is_taken then charge.kind.write(charge) end
+  if kind == RATE then
+    local capacity, window, level, full, seen_at = n[at + MOST], n[at + WINDOW], n[at + USED], n[at + FULL], n[at + SEEN_AT]
+    if is_taken then
+      level = level + cost * window
+      full, seen_at = level, now
+      if is_taking then
+        write(n[at + RECORD], n[at + TEXT], packed('<ddd', full, now, window), now + (capacity + -capacity % amount) / amount)
+      end
+    end
+    local room = capacity - level
+    remaining = (room - room % window) / window
+    -- The time until the bucket has room for one unit more, or for the cost; it has less now.
+    if level > 0 then
+      local missing = (remaining + 1) * window - (capacity - full)
+      reset = seen_at + (missing + -missing % amount) / amount - now
+    end
+    if is_exceeded and cost * window <= capacity then
+      local missing = cost * window - (capacity - full)
+      retry = seen_at + (missing + -missing % amount) / amount - now
+    end
+
+  elseif kind == QUOTA then
+    local used, end_at = n[at + USED], n[at + END_AT]
+    if is_taken then
+      used = used + cost
+      if is_taking then write(n[at + RECORD], n[at + TEXT], packed('<dd', used, end_at), end_at) end
+    end
+    if used < amount then remaining = amount - used end
+    if used > 0 then reset = end_at - now end
+    if is_exceeded and cost <= n[at + MOST] then retry = end_at - now end
+
+  else
+    if is_taken then rare[kind].take(at) end
+    remaining, retry, reset = rare[kind].report(at, is_exceeded)
+    if is_taking and is_taken then rare[kind].write(at) end
+  end
+  reply = reply .. packed('<i8i8i8', remaining, retry, reset)
 end
+if not is_taking then return reply end
+
+-- Write. A record outlives its counters by a day or two; its expiry moves in strides, so that most calls leave it.
 
 for record, written in pairs(writes) do
-  local key, expiry, need = KEYS[1 + record], stored[record][1], needed[record]
-  if expiry == '0' or (expiry and tonumber(expiry) >= need + DAY_MS) then
-    redis.call('HSET', key, unpack(written))
+  local key, expiry, need_ms = KEYS[1 + record], values[expiry_at[record]], needs[record]
+  if need_ms < math.huge then need_ms = (need_ms + -need_ms % 1000) / 1000 end
+  if expiry == '0' or expiry and expiry - need_ms >= DAY_MS then
+    call('HSET', key, unpack(written))
   else
-    local until_ms = need == math.huge and '0' or text(need + 2 * DAY_MS)
+    local until_ms = need_ms == math.huge and '0' or string.format('%d', need_ms + 2 * DAY_MS)
     written[#written + 1] = 'x'
     written[#written + 1] = until_ms
-    redis.call('HSET', key, unpack(written))
-    if until_ms == '0' then redis.call('PERSIST', key) else redis.call('PEXPIREAT', key, until_ms) end
+    call('HSET', key, unpack(written))
+    if until_ms == '0' then call('PERSIST', key) else call('PEXPIREAT', key, until_ms) end
   end
 end
 
-local minute = math.floor(now / 60000000)
+local minute = (now - now % 60000000) / 60000000
 local bucket = KEYS[1] .. ':' .. minute
-local function count(field, units)
-  -- The field is new if nothing was added to; only then the bucket may be.
-  if units > 0 and redis.call('HINCRBY', bucket, field, text(units)) == units then
-    redis.call('EXPIREAT', bucket, text(minute * 60 + BUCKET_S))
+local fields_at = #ARGV - 2 * usages
+for i = 1, usages do
+  local units, over = n[units_at + i], overs[i] or 0
+  if over > units then over = units end
+  -- A field is new if nothing was added to; only then the bucket may be.
+  if units > over and call('HINCRBY', bucket, ARGV[fields_at + 2 * i - 1], units - over) == units - over then
+    call('EXPIREAT', bucket, minute * 60 + BUCKET_S)
   end
-end
-for _, entry in ipairs(usage) do
-  local over = math.min(entry.units, entry.over)
-  count(entry.field .. '|allowed', entry.units - over)
-  count(entry.field .. '|overage', over)
+  if over > 0 and call('HINCRBY', bucket, ARGV[fields_at + 2 * i], over) == over then
+    call('EXPIREAT', bucket, minute * 60 + BUCKET_S)
+  end
 end
 
-if remember_ms > 0 then
-  redis.call('SET', KEYS[2 + record_count], table.concat(outcomes), 'PXAT', text(now_ms + remember_ms))
-  if #held > 0 then
-    redis.call('SET', KEYS[3 + record_count], table.concat(held, ' '), 'PXAT', text(now_ms + longest_ms))
-  end
+if #held > 0 and is_remembering then
+  call('SET', KEYS[3 + records], table.concat(held, ' '), 'PXAT', string.format('%d', now_ms + longest_us / 1000))
 end
 
 return reply
