@@ -11,6 +11,7 @@ from support.pipelines import (
     HOME,
     LICENSE,
     NOW,
+    PEPPER,
     PHASE,
     TERMS,
     TOKEN,
@@ -176,12 +177,15 @@ async def test_too_many_waiting_look_ups_are_an_overload() -> None:
 
         routes = None
 
+        def at_hand(self, _digests: object) -> None:
+            """Know nothing."""
+
         async def get(self, _digests: object) -> None:
             """Refuse."""
             raise OverloadedError("full")
 
     desk = Desk()
-    desk.pipeline._licenses = Full()  # type: ignore[assignment]  # only `get` is met
+    desk.pipeline._licenses = Full()  # type: ignore[assignment]  # no routes are met
     decision = await desk.pipeline.check(request())
     assert (decision.reason, decision.license) == (Reason.OVERLOADED, None)
 
@@ -267,7 +271,7 @@ async def test_a_token_of_the_previous_pepper_still_works() -> None:
         limiter=desk.counters,
         local=desk.local,
         token_format=FORMAT,
-        peppers=Peppers(Pepper("a new pepper, as long as it has to be"), desk.pipeline._peppers.current),
+        peppers=Peppers(Pepper("a new pepper, as long as it has to be"), PEPPER),
         clock=desk.clock,
     )
     assert (await rotated.check(request())).reason is Reason.OK

@@ -19,9 +19,9 @@ from support.terms import terms_of, with_shadow
 
 from tallygate.core.errors import OverloadedError
 from tallygate.core.periods import Calendar, PeriodUnit
-from tallygate.credentials.extract import Credential
 from tallygate.decision.decision import Allow, Reason
-from tallygate.decision.pipeline import Case, fail_policy, only_local
+from tallygate.decision.pipeline import fail_policy, only_local
+from tallygate.decision.situation import Situation
 from tallygate.licenses.license import FirstUseTrial, Standing, Terms
 from tallygate.licenses.routes import RouteRule
 from tallygate.limits.limit import FailPolicy, Limit, LimitKind, OnExceed
@@ -99,10 +99,10 @@ async def test_a_repeated_request_is_counted_once() -> None:
 def test_a_route_charges_the_limits_of_its_meters_only() -> None:
     """A limit is asked when the route costs its meter; a cost of nothing looks without spending or recording."""
     on_requests, on_tokens, on_bytes = (credits_of(meter, 9, meter=meter) for meter in ("requests", "tokens", "bytes"))
-    phase = terms_of(replace(GRANT, limits=(on_requests, on_tokens, on_bytes))).phase_at(NOW)
-    case = Case("d1", Credential("…"), LICENSE, phase)
+    terms = terms_of(replace(GRANT, limits=(on_requests, on_tokens, on_bytes)))
+    situation = Situation.at(NOW, replace(LICENSE, terms=terms), None)
     route = RouteRule("POST", "/v1/chat", (("requests", 1), ("tokens", 0)))
-    acquisition = case.acquisition(route, "r1")
+    acquisition = situation.passage(route).asking("r1")
     assert acquisition.charges == (Charge(on_requests, 1), Charge(on_tokens, 0))
     assert acquisition.usage == (("requests", 1),)
     assert acquisition.subject == Subject("cus_1", "sub_1", "fam_1")
@@ -195,7 +195,7 @@ async def test_a_refusal_that_blames_nobody_is_our_own_mistake() -> None:
         async def acquire(self, acquisition: Acquisition) -> Verdict:
             """Refuse."""
             state = LimitState(acquisition.charges[0].limit, LimitOutcome.OK, 1, None, None)
-            return Verdict(is_admitted=False, is_repeat=False, states=(state,), at=NOW)
+            return Verdict(is_admitted=False, is_repeat=False, states=(state,), at_us=0)
 
     desk = Desk()
     desk.issue(credits_of("any", 1))

@@ -7,10 +7,12 @@ given twice (Envoy joins them with a comma), are ambiguous (RFC 6750 §2).
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 _SCHEMES = ("bearer", "dpop")
 _HEADER_KEY = "x-api-key"
 _MOST_PIECES = 256
+_REMEMBERED, _REMEMBERED_CHARS = 16_384, 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,9 +53,33 @@ class AmbiguousCredential:
     problem: str
 
 
-def extract(
-    headers: Mapping[str, str], target: str, places: CredentialPlaces
-) -> Credential | NoCredential | AmbiguousCredential:
+Found = Credential | NoCredential | AmbiguousCredential
+
+
+class Places:
+    """Where credentials are looked for; what headers of usual length said lately is remembered, within bounds."""
+
+    def __init__(self, places: CredentialPlaces) -> None:
+        """Take the places that are configured."""
+        self._places = places
+        self._remembered = lru_cache(_REMEMBERED)(self._of_headers)
+
+    def extract(self, headers: Mapping[str, str], target: str) -> Found:
+        """Return the credential of a request with these headers (lower-case names) and target."""
+        authorization, key = headers.get("authorization", ""), headers.get(_HEADER_KEY, "")
+        has_others = (self._places.query_parameter is not None and "?" in target) or (
+            self._places.cookie is not None and "cookie" in headers
+        )
+        if has_others or len(authorization) + len(key) > _REMEMBERED_CHARS:
+            return extract(headers, target, self._places)
+        return self._remembered(authorization, key)
+
+    def _of_headers(self, authorization: str, key: str) -> Found:
+        given = {"authorization": authorization, _HEADER_KEY: key}
+        return extract({name: value for name, value in given.items() if value}, "", self._places)
+
+
+def extract(headers: Mapping[str, str], target: str, places: CredentialPlaces) -> Found:
     """Return the credential of a request with these headers (lower-case names) and target."""
     found: list[tuple[str, str]] = []
     for place, values in (

@@ -4,27 +4,33 @@ Owns the order of the steps and what happens when a dependency is lost. Does not
 (`rules`), the counters (`limits`), or how a decision is written (`denials`, `envoy/responses`).
 Any number of checks run at once; a check holds no lock. A cancelled check may have counted or not:
 Envoy's retry brings the same request id, and the counters know it.
+
+What does not change from one request to the next is worked out once and remembered, within bounds: what a
+credential says, what a token's digests are, what a license comes to (`situation`), which route a path is.
 """
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from datetime import datetime
+from functools import lru_cache
 from typing import Protocol
 
 from tallygate.core.clock import Clock
 from tallygate.core.errors import LimiterUnavailableError, OverloadedError, StoreUnavailableError
-from tallygate.credentials.extract import AmbiguousCredential, Credential, CredentialPlaces, NoCredential, extract
-from tallygate.decision.decision import Allow, CheckInput, Decision, Deny, Reason
+from tallygate.credentials.extract import AmbiguousCredential, Credential, CredentialPlaces, NoCredential, Places
+from tallygate.decision.decision import CheckInput, Decision, Deny, Reason
 from tallygate.decision.first_use import FirstUse
-from tallygate.decision.rules import Refusal, find_route, refuse_network, refuse_route, refuse_status, refuse_token
+from tallygate.decision.rules import Refusal, denied_because, find_route
+from tallygate.decision.situation import Passage, Situation, Situations
 from tallygate.licenses.first_used import FirstUses
-from tallygate.licenses.license import License, Phase
-from tallygate.licenses.routes import RouteRule, RouteTable
-from tallygate.limits.limit import FailPolicy, LimitKind
-from tallygate.limits.limiter import Acquisition, Charge, Limiter, LimitOutcome, LimitState, Subject, Verdict
+from tallygate.licenses.license import License
+from tallygate.licenses.routes import RouteTable
+from tallygate.limits.limit import FailPolicy
+from tallygate.limits.limiter import Acquisition, Charge, Limiter
 from tallygate.tokens.digest import Peppers
 from tallygate.tokens.format import TokenFormat
+
+_TOKENS = 16_384
+"""Tokens whose digests are remembered: as many as are in use at a time, at a few hundred bytes each."""
 
 
 class LicenseSource(Protocol):
@@ -33,6 +39,10 @@ class LicenseSource(Protocol):
     @property
     def routes(self) -> RouteTable:
         """Return the route rules in force; raise StoreUnavailableError before they have been read."""
+        ...
+
+    def at_hand(self, digests: Sequence[bytes]) -> License | None:
+        """Return the license if it is known now, None if `get` must say."""
         ...
 
     async def get(self, digests: Sequence[bytes]) -> License | None:
@@ -65,32 +75,32 @@ class Pipeline:
         self._licenses = licenses
         self._limiter = limiter
         self._local = local
-        self._format = token_format
-        self._peppers = peppers
         self._clock = clock
-        self._places = places
+        self._extract = Places(places).extract
         self._decision_id = decision_id
         self._first_use = FirstUse(limiter, first_uses or FirstUses())
+        self._situations = Situations()
+        self._longest_token = token_format.length
+        self._digests = lru_cache(_TOKENS)(lambda text: _digests(text, token_format, peppers))
 
     async def check(self, asked: CheckInput) -> Decision:  # noqa: PLR0911 - any step of the story may end it
         """Decide one request; raises nothing that a dependency's failure could cause."""
         decision_id = self._decision_id()
 
         # 1. The one credential of the request.
-        credential = extract(asked.headers, asked.target, self._places)
-        if isinstance(credential, NoCredential):
-            return Deny(Reason.CREDENTIAL_MISSING, decision_id, "The request carries no API token.")
-        if isinstance(credential, AmbiguousCredential):
-            return Deny(Reason.CREDENTIAL_AMBIGUOUS, decision_id, f"The request carries {credential.problem}.")
+        credential = self._extract(asked.headers, asked.target)
+        if not isinstance(credential, Credential):
+            return _no_credential(decision_id, credential)
 
         # 2. Its form and checksum, before any look-up.
-        token = self._format.parse(credential.text)
-        if token is None:
+        text = credential.text
+        digests = self._digests(text) if len(text) <= self._longest_token else None
+        if digests is None:
             return Deny(Reason.TOKEN_MALFORMED, decision_id, "The API token is malformed.")
 
         # 3. What it may do.
         try:
-            token_license = await self._licenses.get(self._peppers.candidates(token))
+            token_license = self._licenses.at_hand(digests) or await self._licenses.get(digests)
             routes = self._licenses.routes
         except OverloadedError:
             return Deny(Reason.OVERLOADED, decision_id, _OVERLOADED)
@@ -100,107 +110,72 @@ class Pipeline:
             return Deny(Reason.TOKEN_UNKNOWN, decision_id, "The API token is not known.")
 
         # 4. Whether it may do this, here and now.
-        now = self._clock.now()
-        phase = token_license.terms.phase_at(now, await self._first_use.of(token_license))
-        case = Case(decision_id, credential, token_license, phase)
-        judged = judge(case, routes, asked, now)
-        if isinstance(judged, Refusal):
-            return case.deny(judged)
+        situation = await self._situation(token_license)
+        passage = judge(situation, routes, asked)
+        if isinstance(passage, Refusal):
+            return situation.deny(decision_id, passage)
 
         # 5. Every limit that applies, all or none.
-        decision = await self._acquire(case, judged, asked)
-        if isinstance(decision, Allow):
-            await self._first_use.begin(token_license)
-        return decision
+        return await self._acquire(decision_id, credential, situation, passage, asked.request_id)
 
-    async def _acquire(self, case: "Case", route: RouteRule, asked: CheckInput) -> Decision:
-        acquisition = case.acquisition(route, asked.request_id)
+    async def _situation(self, token_license: License) -> Situation:
+        now = self._clock.now()
+        if token_license.terms.first_use is None:
+            return self._situations.of(token_license, now)
+        return Situation.at(now, token_license, await self._first_use.of(token_license))
+
+    async def _acquire(
+        self,
+        decision_id: str,
+        credential: Credential,
+        situation: Situation,
+        passage: Passage,
+        request_id: str | None,
+    ) -> Decision:
+        acquisition = passage.asking(request_id)
         degraded: FailPolicy | None = None
         try:
             verdict = await self._limiter.acquire(acquisition)
         except OverloadedError:
-            return case.deny(Refusal(Reason.OVERLOADED, _OVERLOADED, route))
+            return situation.deny(decision_id, Refusal(Reason.OVERLOADED, _OVERLOADED, passage.route))
         except LimiterUnavailableError:
             degraded = fail_policy(acquisition.charges)
             if degraded is FailPolicy.CLOSED:
-                return case.deny(Refusal(Reason.DEPENDENCY_DOWN, _NO_COUNTERS, route), degraded=degraded)
+                lost = Refusal(Reason.DEPENDENCY_DOWN, _NO_COUNTERS, passage.route)
+                return situation.deny(decision_id, lost, degraded=degraded)
             verdict = await self._local.acquire(only_local(acquisition))
         if not verdict.is_admitted:
-            return case.deny(replace(denied_because(verdict.states), route=route), verdict.states, degraded)
-        return case.allow(route, verdict, degraded)
+            return situation.deny(decision_id, denied_because(verdict.states, passage.route), verdict.states, degraded)
+        if passage.license.terms.first_use is not None:
+            await self._first_use.begin(passage.license)
+        return passage.allow(decision_id, credential, verdict, degraded)
 
 
 _OVERLOADED = "Too many requests are waiting; try again shortly."
 _NO_COUNTERS = "The limits of the plan cannot be checked at present."
 
 
-@dataclass(frozen=True, slots=True)
-class Case:
-    """What is known of a request once its license is found."""
-
-    decision_id: str
-    credential: Credential
-    license: License
-    phase: Phase
-
-    def deny(self, why: Refusal, states: tuple[LimitState, ...] = (), degraded: FailPolicy | None = None) -> Deny:
-        """Return the refusal."""
-        return Deny(why.reason, self.decision_id, why.detail, self.license, self.phase, why.route, states, degraded)
-
-    def allow(self, route: RouteRule, verdict: Verdict, degraded: FailPolicy | None) -> Allow:
-        """Return the admission, with what a version in shadow says of it."""
-        would_refuse = self._shadow_refusal(route, verdict)
-        return Allow(
-            reason=allowed_because(verdict, is_shadow_refused=would_refuse is not None),
-            decision_id=self.decision_id,
-            credential=self.credential,
-            license=self.license,
-            phase=self.phase,
-            route=route,
-            states=verdict.states,
-            degraded=degraded,
-            is_repeat=verdict.is_repeat,
-            would_refuse=would_refuse,
-        )
-
-    def acquisition(self, route: RouteRule, request_id: str | None) -> Acquisition:
-        """Return what the request consumes: every limit, in shadow too, whose meter the route costs."""
-        costs = dict(route.costs)
-        shadow = self.phase.shadow
-        limits = self.phase.grant.limits + (shadow.limits if shadow else ())
-        return Acquisition(
-            subject=subject_of(self.license, self.phase),
-            charges=tuple(Charge(limit, costs[limit.meter]) for limit in limits if limit.meter in costs),
-            usage=tuple((meter, units) for meter, units in route.costs if units),
-            route=route.text,
-            idempotency_key=request_id,
-        )
-
-    def _shadow_refusal(self, route: RouteRule, verdict: Verdict) -> Reason | None:
-        shadow = self.phase.shadow
-        refusal = refuse_route(self.license, shadow, route) if shadow else None
-        if refusal is not None:
-            return refusal.reason
-        exceeded = [state.limit for state in verdict.states if state.outcome is LimitOutcome.SHADOW_EXCEEDED]
-        return _DENIED[exceeded[0].kind][0] if exceeded else None
-
-
-def judge(case: Case, routes: RouteTable, asked: CheckInput, now: datetime) -> RouteRule | Refusal:
-    """Return the route rule of a request that may have it, or why it must not pass."""
-    refusal = (
-        refuse_token(case.license, now)
-        or refuse_status(case.license, case.phase)
-        or refuse_network(case.license, asked.client_address)
-    )
+def judge(situation: Situation, routes: RouteTable, asked: CheckInput) -> Passage | Refusal:
+    """Return the passage of a request that may have it, or why it must not pass."""
+    refusal = situation.refuse(asked)
     if refusal is not None:
         return refusal
     route = find_route(routes, asked)
-    return route if isinstance(route, Refusal) else refuse_route(case.license, case.phase.grant, route) or route
+    if isinstance(route, Refusal):
+        return route
+    passage = situation.passage(route)
+    return passage.refusal or passage
 
 
-def subject_of(token_license: License, phase: Phase) -> Subject:
-    """Return whose counters a request moves."""
-    return Subject(token_license.customer, token_license.subscription, token_license.family, phase.counters)
+def _no_credential(decision_id: str, found: NoCredential | AmbiguousCredential) -> Deny:
+    if isinstance(found, NoCredential):
+        return Deny(Reason.CREDENTIAL_MISSING, decision_id, "The request carries no API token.")
+    return Deny(Reason.CREDENTIAL_AMBIGUOUS, decision_id, f"The request carries {found.problem}.")
+
+
+def _digests(text: str, token_format: TokenFormat, peppers: Peppers) -> tuple[bytes, ...] | None:
+    token = token_format.parse(text)
+    return None if token is None else peppers.candidates(token)
 
 
 def fail_policy(charges: tuple[Charge, ...]) -> FailPolicy:
@@ -217,8 +192,7 @@ def fail_policy(charges: tuple[Charge, ...]) -> FailPolicy:
 
 def only_local(acquisition: Acquisition) -> Acquisition:
     """Return the acquisition reduced to the limits that are counted in this process meanwhile."""
-    return replace(
-        acquisition,
+    return acquisition._replace(
         charges=tuple(
             charge
             for charge in acquisition.charges
@@ -226,30 +200,3 @@ def only_local(acquisition: Acquisition) -> Acquisition:
         ),
         usage=(),
     )
-
-
-_DENIED: dict[LimitKind, tuple[Reason, str]] = {
-    LimitKind.CREDITS: (Reason.CREDITS_EXHAUSTED, "The credits are used up"),
-    LimitKind.QUOTA: (Reason.QUOTA_EXCEEDED, "The quota is used up"),
-    LimitKind.RATE: (Reason.RATE_LIMITED, "Too many requests"),
-    LimitKind.CONCURRENCY: (Reason.CONCURRENCY_EXCEEDED, "Too many requests at once"),
-}
-
-
-def denied_because(states: tuple[LimitState, ...]) -> Refusal:
-    """Return the reason that takes longest to pass, and a sentence naming every exceeded limit of that kind."""
-    exceeded = [state.limit for state in states if state.outcome is LimitOutcome.EXCEEDED]
-    for kind, (reason, text) in _DENIED.items():
-        names = [limit.name for limit in exceeded if limit.kind is kind]
-        if names:
-            return Refusal(reason, f"{text}: {', '.join(names)}.")
-    message = "a refused acquisition names no exceeded limit"
-    raise AssertionError(message)
-
-
-def allowed_because(verdict: Verdict, *, is_shadow_refused: bool) -> Reason:
-    """Return OVERAGE if a limit is over its amount, else SHADOW if a shadow would refuse, else OK."""
-    outcomes = {state.outcome for state in verdict.states}
-    if LimitOutcome.OVERAGE in outcomes:
-        return Reason.OVERAGE
-    return Reason.SHADOW if is_shadow_refused else Reason.OK

@@ -1,4 +1,4 @@
-"""The laws a license is held to that need no counter: status, time, network, route, scope, feature.
+"""The laws a license is held to: status, time, network, route, scope, feature; and what the counters' answers mean.
 
 Pure: each takes values and the instant, and returns a `Refusal` or None. Their order is the order in
 which a caller is told; what costs nothing to check and reveals least comes first.
@@ -10,7 +10,9 @@ from ipaddress import IPv6Address, ip_address
 
 from tallygate.decision.decision import CheckInput, Reason
 from tallygate.licenses.license import CustomerStatus, Grant, License, Phase, Standing
-from tallygate.licenses.routes import RouteRule, RouteTable, normal_path
+from tallygate.licenses.routes import RouteRule, RouteTable
+from tallygate.limits.limit import LimitKind
+from tallygate.limits.limiter import LimitOutcome, LimitState
 
 _DEAD_CUSTOMERS = (CustomerStatus.SUSPENDED, CustomerStatus.CLOSED)
 
@@ -68,12 +70,14 @@ def refuse_network(token_license: License, client_address: str) -> Refusal | Non
     return Refusal(Reason.NETWORK_DENIED, "The token may not be used from this network.")
 
 
+_IN_DOUBT = Refusal(Reason.ROUTE_DENIED, "The path is not in normal form.")
+_NOT_COVERED = Refusal(Reason.ROUTE_DENIED, "No plan covers this method and path.")
+
+
 def find_route(table: RouteTable, asked: CheckInput) -> RouteRule | Refusal:
     """Return the rule for a request, or the refusal when none covers it or its path is in doubt."""
-    path = normal_path(asked.target)
-    if path is None:
-        return Refusal(Reason.ROUTE_DENIED, "The path is not in normal form.")
-    return table.match(asked.method, path) or Refusal(Reason.ROUTE_DENIED, "No plan covers this method and path.")
+    path, rule = table.look_up(asked.method, asked.target)
+    return rule or (_IN_DOUBT if path is None else _NOT_COVERED)
 
 
 def refuse_route(token_license: License, grant: Grant, route: RouteRule) -> Refusal | None:
@@ -83,3 +87,38 @@ def refuse_route(token_license: License, grant: Grant, route: RouteRule) -> Refu
     if route.feature is not None and grant.features.get(route.feature, False) is False:
         return Refusal(Reason.FEATURE_MISSING, f"The plan does not include the feature {route.feature}.", route)
     return None
+
+
+_DENIED: dict[LimitKind, tuple[Reason, str]] = {
+    LimitKind.CREDITS: (Reason.CREDITS_EXHAUSTED, "The credits are used up"),
+    LimitKind.QUOTA: (Reason.QUOTA_EXCEEDED, "The quota is used up"),
+    LimitKind.RATE: (Reason.RATE_LIMITED, "Too many requests"),
+    LimitKind.CONCURRENCY: (Reason.CONCURRENCY_EXCEEDED, "Too many requests at once"),
+}
+
+
+def denied_because(states: tuple[LimitState, ...], route: RouteRule) -> Refusal:
+    """Return the reason that takes longest to pass, and a sentence naming every exceeded limit of that kind."""
+    exceeded = [state.limit for state in states if state.outcome is LimitOutcome.EXCEEDED]
+    for kind, (reason, text) in _DENIED.items():
+        names = [limit.name for limit in exceeded if limit.kind is kind]
+        if names:
+            return Refusal(reason, f"{text}: {', '.join(names)}.", route)
+    message = "a refused acquisition names no exceeded limit"
+    raise AssertionError(message)
+
+
+def shadow_refused_because(states: tuple[LimitState, ...]) -> Reason | None:
+    """Return what the first limit in shadow that has no room would have refused the request for."""
+    for state in states:
+        if state.outcome is LimitOutcome.SHADOW_EXCEEDED:
+            return _DENIED[state.limit.kind][0]
+    return None
+
+
+def allowed_because(states: tuple[LimitState, ...], *, is_shadow_refused: bool) -> Reason:
+    """Return OVERAGE if a limit is over its amount, else SHADOW if a shadow would refuse, else OK."""
+    for state in states:
+        if state.outcome is LimitOutcome.OVERAGE:
+            return Reason.OVERAGE
+    return Reason.SHADOW if is_shadow_refused else Reason.OK

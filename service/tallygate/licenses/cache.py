@@ -104,26 +104,31 @@ class LicenseCache:
         """Return 0 while the store answers, else the seconds since it last did."""
         return self._clock.monotonic() - self._answered_at if self._is_store_down else 0.0
 
+    def at_hand(self, digests: Sequence[bytes]) -> License | None:
+        """Return the license of the token with these digests if nothing need be read, else None: ask `get`."""
+        digest, now = digests[0], self._clock.monotonic()
+        entry = self._shelf.get(digest)
+        if entry is None or now >= entry.fresh_until or not self._is_believed(entry):
+            return None
+        self._shelf.touch(digest)
+        if now >= entry.refresh_at:
+            entry.refresh_at = now + _RETRY_S  # should it fail; a success replaces the entry
+            self._renewals.start(digests)
+        self._observe(CacheResult.STALE if entry.is_stale else CacheResult.HIT)
+        return entry.license
+
     async def get(self, digests: Sequence[bytes]) -> License | None:
         """Return the license of the token with these digests (the current pepper's first), None if unknown.
 
         Raises StoreUnavailableError when it cannot be read and nothing recent enough is at hand,
         OverloadedError when too many requests wait for reads.
         """
-        digest = digests[0]
-        now = self._clock.monotonic()
-        entry = self._shelf.get(digest)
-        if entry is None:
-            if self._absent.holds(digest, now):
-                self._observe(CacheResult.ABSENT)
-                return None
-        elif now < entry.fresh_until and self._is_believed(entry):
-            self._shelf.touch(digest)
-            if now >= entry.refresh_at:
-                entry.refresh_at = now + _RETRY_S  # should it fail; a success replaces the entry
-                self._renewals.start(digests)
-            self._observe(CacheResult.STALE if entry.is_stale else CacheResult.HIT)
-            return entry.license
+        found = self.at_hand(digests)
+        if found is not None:
+            return found
+        if self._shelf.get(digests[0]) is None and self._absent.holds(digests[0], self._clock.monotonic()):
+            self._observe(CacheResult.ABSENT)
+            return None
         return await self._join_read(digests)
 
     def apply(self, change: Change) -> None:
@@ -240,6 +245,8 @@ class LicenseCache:
             return None
         life_s = self._ttl_s * (1 - _TTL_JITTER * self._jitter())
         refresh_at = read_at + life_s * (_REFRESH_FROM + _REFRESH_SPREAD * self._jitter())
-        entry = Entry(found.license, found.as_of, read_at, refresh_at, read_at + life_s, self._floors.version)
+        # The same license stays the same object: what was worked out for it is known by that.
+        known = found.license if present is None or present.license != found.license else present.license
+        entry = Entry(known, found.as_of, read_at, refresh_at, read_at + life_s, self._floors.version)
         self._shelf.put(digest, entry)
-        return found.license
+        return known

@@ -47,19 +47,25 @@ EVERYTHING = RouteRule("*", "/**")
 
 
 class RouteTable:
-    """Compiled route rules; matching tries one regular expression per rule, memoised for paths of usual length."""
+    """Compiled route rules; matching tries one regular expression per rule. Paths of usual length are remembered."""
 
     def __init__(self, rules: tuple[RouteRule, ...]) -> None:
         """Compile `rules`; none at all means `EVERYTHING`."""
         self.rules = rules or (EVERYTHING,)
         self._compiled = tuple((rule, re.compile(_pattern(rule.template))) for rule in self.rules)
-        self._memoised = lru_cache(maxsize=4096)(self._match)
+        self._remembered = lru_cache(maxsize=8192)(self._look_up)
+
+    def look_up(self, method: str, target: str) -> tuple[str | None, RouteRule | None]:
+        """Return the `normal_path` of a request target, None in doubt, and the first rule for it, None for none."""
+        path = target.partition("?")[0]
+        return (self._remembered if len(method) + len(path) <= _MEMOISED_CHARS else self._look_up)(method, path)
+
+    def _look_up(self, method: str, path: str) -> tuple[str | None, RouteRule | None]:
+        normal = normal_path(path)
+        return normal, None if normal is None else self.match(method, normal)
 
     def match(self, method: str, path: str) -> RouteRule | None:
         """Return the first rule for this method and `normal_path`, None when no rule is."""
-        return (self._memoised if len(method) + len(path) <= _MEMOISED_CHARS else self._match)(method, path)
-
-    def _match(self, method: str, path: str) -> RouteRule | None:
         # Upstreams exist that take `get` for GET: a rule must not depend on it.
         method = method.upper()
         method = "GET" if method == "HEAD" else method

@@ -37,7 +37,7 @@ class TokenText:
 
 
 class TokenFormat:
-    """The format under one prefix. Shape: `^<prefix>_(live|test)_[0-9A-Za-z]{36}$`."""
+    """The format under one prefix. Shape: `^<prefix>_(live|test)_[0-9A-Za-z]{36}$`, so all are of one `length`."""
 
     def __init__(self, prefix: str = DEFAULT_PREFIX) -> None:
         """Take the prefix, letters and digits only; raise ValueError for anything else."""
@@ -47,6 +47,7 @@ class TokenFormat:
         self.prefix = prefix
         self.pattern = rf"{prefix}_(live|test)_[0-9A-Za-z]{{{BODY_LENGTH + CHECKSUM_LENGTH}}}"
         self._match = re.compile(self.pattern).fullmatch
+        self.length = len(f"{prefix}_live_") + BODY_LENGTH + CHECKSUM_LENGTH
 
     def parse(self, text: str) -> TokenText | None:
         """Return the token if its form and checksum are right, else None."""

@@ -1,0 +1,162 @@
+"""What a license comes to at a time: all of a decision that no single request changes, worked out once.
+
+Owns the answers that hold until the license is another one or an instant of its own has come, and keeps those
+in use. Does not own the laws (`rules`) nor the order of the steps (`pipeline`). For one event loop.
+"""
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from tallygate.credentials.extract import Credential
+from tallygate.decision.decision import Allow, CheckInput, Deny, Reason
+from tallygate.decision.rules import (
+    Refusal,
+    allowed_because,
+    refuse_network,
+    refuse_route,
+    refuse_status,
+    refuse_token,
+    shadow_refused_because,
+)
+from tallygate.licenses.license import License, Phase
+from tallygate.licenses.routes import RouteRule
+from tallygate.limits.limit import FailPolicy
+from tallygate.limits.limiter import Acquisition, Charge, LimitState, Subject, Verdict
+
+_KEPT = 10_000
+_ALWAYS, _NEVER = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """A route under a license: why it is refused, or what a request of it consumes, but for the request's id.
+
+    `shadow_refusal` is why the version in shadow would refuse the route as such.
+    """
+
+    license: License
+    phase: Phase
+    route: RouteRule
+    refusal: Refusal | None
+    acquisition: Acquisition
+    shadow_refusal: Reason | None
+
+    def asking(self, request_id: str | None) -> Acquisition:
+        """Return what the request with this id consumes."""
+        subject, charges, usage, route, _ = self.acquisition
+        return Acquisition(subject, charges, usage, route, request_id)
+
+    def allow(self, decision_id: str, credential: Credential, verdict: Verdict, degraded: FailPolicy | None) -> Allow:
+        """Return the admission, with what a version in shadow says of it."""
+        would_refuse = self.shadow_refusal or shadow_refused_because(verdict.states)
+        return Allow(
+            reason=allowed_because(verdict.states, is_shadow_refused=would_refuse is not None),
+            decision_id=decision_id,
+            credential=credential,
+            license=self.license,
+            phase=self.phase,
+            route=self.route,
+            states=verdict.states,
+            degraded=degraded,
+            is_repeat=verdict.is_repeat,
+            would_refuse=would_refuse,
+        )
+
+
+@dataclass(slots=True)
+class Situation:
+    """A license from one of its instants, `from_at`, until the next, `until_at`; `refusal` holds for any request."""
+
+    license: License
+    phase: Phase
+    refusal: Refusal | None
+    from_at: datetime
+    until_at: datetime
+    _passages: dict[int, Passage] = field(default_factory=dict)
+
+    @classmethod
+    def at(cls, now: datetime, token_license: License, first_used_at: datetime | None) -> "Situation":
+        """Return what the license comes to at `now`, given when its subscription was first used, if it was."""
+        phase = token_license.terms.phase_at(now, first_used_at)
+        instants = _instants(token_license, first_used_at)
+        return cls(
+            token_license,
+            phase,
+            refuse_token(token_license, now) or refuse_status(token_license, phase),
+            max((at for at in instants if at <= now), default=_ALWAYS),
+            min((at for at in instants if at > now), default=_NEVER),
+        )
+
+    def refuse(self, asked: CheckInput) -> Refusal | None:
+        """Return why a request from where this one comes must not pass, whatever it asks for."""
+        if self.refusal is not None or not self.license.networks:
+            return self.refusal
+        return refuse_network(self.license, asked.client_address)
+
+    def passage(self, route: RouteRule) -> Passage:
+        """Return what this route is under the license."""
+        found = self._passages.get(id(route))
+        if found is None or found.route is not route:
+            found = self._passages[id(route)] = _passage(self.license, self.phase, route)
+        return found
+
+    def deny(
+        self, decision_id: str, why: Refusal, states: tuple[LimitState, ...] = (), degraded: FailPolicy | None = None
+    ) -> Deny:
+        """Return the refusal."""
+        return Deny(why.reason, decision_id, why.detail, self.license, self.phase, why.route, states, degraded)
+
+
+class Situations:
+    """The situations of the licenses in use."""
+
+    def __init__(self) -> None:
+        """Know none."""
+        self._known: dict[str, Situation] = {}
+
+    def of(self, token_license: License, now: datetime) -> Situation:
+        """Return the situation of a license that waits for no first use."""
+        known = self._known.get(token_license.token)
+        if known is None or known.license is not token_license or not known.from_at <= now < known.until_at:
+            if len(self._known) >= _KEPT:
+                self._known.clear()  # rarer than it costs: each is worked out again when it is next asked for
+            known = self._known[token_license.token] = Situation.at(now, token_license, None)
+        return known
+
+
+def subject_of(token_license: License, phase: Phase) -> Subject:
+    """Return whose counters a request moves."""
+    return Subject(token_license.customer, token_license.subscription, token_license.family, phase.counters)
+
+
+def _instants(token_license: License, first_used_at: datetime | None) -> list[datetime]:
+    """Return when something about the license changes by itself."""
+    own = (token_license.not_before_at, token_license.expires_at, token_license.revoked_at, token_license.disabled_at)
+    return [at for at in own if at is not None] + [
+        phase.starts_at for phase in token_license.terms.timeline(first_used_at)
+    ]
+
+
+def _passage(token_license: License, phase: Phase, route: RouteRule) -> Passage:
+    shadow = phase.shadow
+    shadow_refusal = None if shadow is None else refuse_route(token_license, shadow, route)
+    return Passage(
+        license=token_license,
+        phase=phase,
+        route=route,
+        refusal=refuse_route(token_license, phase.grant, route),
+        acquisition=_acquisition(token_license, phase, route),
+        shadow_refusal=None if shadow_refusal is None else shadow_refusal.reason,
+    )
+
+
+def _acquisition(token_license: License, phase: Phase, route: RouteRule) -> Acquisition:
+    """Return what a request consumes: every limit, in shadow too, whose meter the route costs."""
+    costs = dict(route.costs)
+    limits = phase.grant.limits + (phase.shadow.limits if phase.shadow else ())
+    return Acquisition(
+        subject=subject_of(token_license, phase),
+        charges=tuple(Charge(limit, costs[limit.meter]) for limit in limits if limit.meter in costs),
+        usage=tuple((meter, units) for meter, units in route.costs if units),
+        route=route.text,
+    )
