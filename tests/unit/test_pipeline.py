@@ -26,7 +26,7 @@ from tallygate.core.errors import OverloadedError
 from tallygate.core.periods import Calendar, PeriodUnit
 from tallygate.credentials.extract import CredentialPlaces
 from tallygate.decision.decision import Allow, CheckInput, Deny, Reason
-from tallygate.decision.pipeline import Pipeline, new_decision_id
+from tallygate.decision.pipeline import Pipeline, decision_ids
 from tallygate.licenses.license import CustomerStatus, Standing, Terms
 from tallygate.licenses.routes import RouteRule
 from tallygate.limits.limit import Limit, LimitKind
@@ -279,6 +279,7 @@ async def test_a_token_of_the_previous_pepper_still_works() -> None:
 
 def test_decision_ids_are_their_own() -> None:
     """Each decision can be told from every other in logs."""
-    made = {new_decision_id() for _ in range(100)}
-    assert len(made) == 100
+    new_id = decision_ids()
+    made = {new_id() for _ in range(1000)}
+    assert len(made) == 1000
     assert {len(item) for item in made} == {32}

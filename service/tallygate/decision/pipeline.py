@@ -10,7 +10,7 @@ credential says, what a token's digests are, what a license comes to (`situation
 """
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from typing import Protocol
 
@@ -29,6 +29,7 @@ from tallygate.limits.limiter import Acquisition, Charge, Limiter
 from tallygate.tokens.digest import Peppers
 from tallygate.tokens.format import TokenFormat
 
+_ID_BYTES, _IDS_AT_ONCE = 16, 256
 _TOKENS = 16_384
 """Tokens whose digests are remembered: as many as are in use at a time, at a few hundred bytes each."""
 
@@ -50,9 +51,15 @@ class LicenseSource(Protocol):
         ...
 
 
-def new_decision_id() -> str:
-    """Return 32 hexadecimal digits from the operating system's entropy."""
-    return os.urandom(16).hex()
+def decision_ids(draw: Callable[[int], bytes] = os.urandom) -> Callable[[], str]:
+    """Return what makes ids: 32 hexadecimal digits of the operating system's entropy, drawn for many at a time."""
+
+    def made() -> Iterator[str]:
+        while True:
+            digits = draw(_ID_BYTES * _IDS_AT_ONCE).hex()
+            yield from (digits[at : at + 2 * _ID_BYTES] for at in range(0, len(digits), 2 * _ID_BYTES))
+
+    return made().__next__
 
 
 class Pipeline:
@@ -68,7 +75,7 @@ class Pipeline:
         peppers: Peppers,
         clock: Clock,
         places: CredentialPlaces = CredentialPlaces(),  # noqa: B008 - an immutable value
-        decision_id: Callable[[], str] = new_decision_id,
+        decision_id: Callable[[], str] | None = None,
         first_uses: FirstUses | None = None,
     ) -> None:
         """Take everything a decision needs; nothing is read later. `first_uses` learns when subscriptions began."""
@@ -77,7 +84,7 @@ class Pipeline:
         self._local = local
         self._clock = clock
         self._extract = Places(places).extract
-        self._decision_id = decision_id
+        self._decision_id = decision_id or decision_ids()
         self._first_use = FirstUse(limiter, first_uses or FirstUses())
         self._situations = Situations()
         self._longest_token = token_format.length

@@ -56,8 +56,10 @@ _KINDS = {LimitKind.RATE: 1, LimitKind.QUOTA: 2, LimitKind.CREDITS: 3, LimitKind
 _FOUND = (0, 0, 0, 0)
 """Room for what the script finds out of a charge."""
 _HELD = LimitKind.CONCURRENCY
+_RARE = (LimitKind.CREDITS, LimitKind.CONCURRENCY)
 _ZERO, _YES, _STALE = b"012"
 _FLAGS = 2
+_TEXTS_AT = 6
 _NEVER = -1
 
 
@@ -80,6 +82,7 @@ class Form:
         self._records = {key: number for number, key in enumerate(self._fields, start=1)}
         self._counted = [field for fields in self._fields.values() for field in fields]
         self._entries = {meter: number for number, (meter, _) in enumerate(acquisition.usage, start=1)}
+        self._is_rare = any(charge.limit.kind in _RARE for charge in acquisition.charges)
         self.has_holds = any(charge.limit.kind is LimitKind.CONCURRENCY for charge in acquisition.charges)
 
     def call(self, mode: Mode, request_id: str | None, present: Present) -> Call:
@@ -98,8 +101,9 @@ class Form:
     def _arguments(self, mode: Mode, request_id: str | None, present: Present) -> list[str | bytes]:
         numbers = self._numbers(mode, request_id, present)
         members = [holder(request_id) for charge in self._acquisition.charges if charge.limit.kind is _HELD]
-        packed = struct.pack(f"<{len(numbers)}d", *numbers)
-        return ["<" + "d" * len(numbers), packed, *self._counted, *members, *self._usage()]
+        texts = (*self._counted, *members, *self._usage())
+        packed = struct.pack(f"<{len(numbers)}d", *numbers) + "".join(f"{text}\0" for text in texts).encode()
+        return ["<" + "d" * len(numbers) + "s" * len(texts), packed]
 
     def _add(self, place: Place, *, is_field: bool) -> None:
         fields = self._fields.setdefault(place.key, [EXPIRY_FIELD] if is_field else [])
@@ -110,7 +114,7 @@ class Form:
         asked = self._acquisition
         remember_ms = 0 if request_id is None else IDEMPOTENCY_TTL_S * 1000
         numbers = [int(mode == "peek"), len(self._records), len(asked.charges), len(asked.usage), remember_ms]
-        numbers += (len(fields) for fields in self._fields.values())
+        numbers += (int(self._is_rare), 0, *(len(fields) for fields in self._fields.values()), *([0] * len(self._fields)))
         member = len(self._counted)
         for charge, where in zip(asked.charges, self._charged, strict=True):
             limit, record = charge.limit, self._records[where[0].key]
@@ -123,6 +127,7 @@ class Form:
         for charge, where in zip(asked.charges, self._charged, strict=True):
             if charge.limit.kind is LimitKind.CREDITS:
                 numbers += self._balance(charge.limit, where[1:], present)
+        numbers[_TEXTS_AT] = len(numbers)
         return numbers
 
     def _balance(self, limit: Limit, buckets: Sequence[Place], present: Present) -> list[int]:

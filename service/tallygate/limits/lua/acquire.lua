@@ -16,15 +16,17 @@ KEYS  1            prefix of the usage bucket; the script appends ":" and the mi
       2+R          the idempotency key, if the request has one
       3+R          the key that remembers a request's holds, if it has one and a charge is concurrency
 
-ARGV  1            how the numbers are packed: "<", and a "d" for each
-      2            the numbers: 0 acquire or 1 peek; R, number of records; C, number of charges; U, number of usage
-                   entries; how long the idempotency key lives, ms, 0 for none; then
+ARGV  1            how the rest is packed: "<", a "d" for each number, an "s" for each text
+      2            numbers: 0 acquire or 1 peek; R, number of records; C, number of charges; U, number of usage
+                   entries; how long the idempotency key lives, ms, 0 for none; 1 if any charge is of a rarer kind;
+                   where the texts begin, less 1; then
             R times: number of texts of the record, its expiry counted; 0 for a sorted set
+            R times: 0, room for until when what is written there means anything
             C times: what stands under KIND to NEED
             U times: units
             for each charge of credits: when more units come, and how many (0 for never); B, number of buckets;
                    then B times, in the order they are spent: record, text, amount
-      3 ..         texts, counted from 1: for each hash "x" and then its fields; for each charge of concurrency the
+                   and texts, counted from 1: for each hash "x" and then its fields; for each charge of concurrency the
                    member of its set, empty for a request without an id; then for each usage entry its fields of
                    the bucket, for units within the amount and beyond it
 
@@ -45,7 +47,7 @@ local START_AT, END_AT = 9, 10        -- units admitted at MOST; the period, or 
 local HOLD = 8                        -- concurrency: how long a request counts, us
 local NEED = 10
 local TAKES, USED, FULL, SEEN_AT = 11, 12, 13, 14
-local HEAD, WIDTH, FIRST_TEXT = 5, 14, 2
+local HEAD, WIDTH = 7, 14
 
 local DAY_MS, BUCKET_S = 86400000, 604800
 local NEVER = -1
@@ -58,24 +60,24 @@ local now_ms = (now - now % 1000) / 1000
 
 local n = { unpacked(ARGV[1], ARGV[2]) }
 local is_peek, records, charges, usages, remember_ms = n[1] == 1, n[2], n[3], n[4], n[5]
-local is_remembering = remember_ms > 0
-local first_charge = HEAD + records
+local is_remembering, texts_at = remember_ms > 0, n[7]
+local needs_at = HEAD + records
+local first_charge = needs_at + records
 local units_at = first_charge + charges * WIDTH
 
 -- Whatever a counter holds that was not written here stops the call before anything is written.
-local function corrupt(text) error('tallygate: the counter ' .. ARGV[FIRST_TEXT + text] .. ' is not readable') end
+local function corrupt(text) error('tallygate: the counter ' .. n[texts_at + text] .. ' is not readable') end
 
--- Read: the texts' values, in the same order. Where the expiry of a record is among them, by record.
-local values, expiry_at = {}, {}
+-- Read: the texts' values, in the same order. The size of a record gives way to where its expiry is among them.
+local values
 local count = 0
 for record = 1, records do
   local size = n[HEAD + record]
   if size > 0 then
-    local from = FIRST_TEXT + count + 1
-    local found = call('HMGET', KEYS[1 + record], unpack(ARGV, from, from + size - 1))
+    local found = call('HMGET', KEYS[1 + record], unpack(n, texts_at + count + 1, texts_at + count + size))
     if found[1] and not string.match(found[1], '^%d+$') then corrupt(count + 1) end
-    expiry_at[record] = count + 1
-    if count == 0 then
+    n[HEAD + record] = count + 1
+    if not values then
       values = found
     else
       for i = 1, size do values[count + i] = found[i] end
@@ -84,138 +86,139 @@ for record = 1, records do
   end
 end
 
--- What is written to the hashes, by record: fields and values, and until when any of them means anything, in us.
-local writes, needs = {}, {}
+-- What is written to the hashes, by record: fields and values.
+local writes = {}
 local function write(record, text, value, until_us)
   local written = writes[record]
   if not written then
     written = {}
     writes[record] = written
-    needs[record] = 0
   end
   local size = #written
-  written[size + 1], written[size + 2] = ARGV[FIRST_TEXT + text], value
-  if until_us > needs[record] then needs[record] = until_us end
+  written[size + 1], written[size + 2] = n[texts_at + text], value
+  if until_us > n[needs_at + record] then n[needs_at + record] = until_us end
 end
 
 -- The rarer kinds: `read` the counter as of now and return whether the cost fits and how much of it is overage;
--- `settle` returns remaining, retry and reset once it is taken or not; `write` says what is to be stored.
-local rare = {}
-local extras_at = units_at + usages
+-- `take` the cost, in memory; `report` remaining, retry and reset; `write` says what is to be stored.
+local rare, held, longest_us  -- held: the sorted sets in which this request holds a slot
+if n[6] == 1 then
+  local extras_at = units_at + usages
 
-local function credits()
-  local buckets = {}  -- by charge; each has a record, a text, an amount, and the units used
+  local function credits()
+    local buckets = {}  -- by charge; each has a record, a text, an amount, and the units used
 
-  local function used(text)
-    local value = values[text]
-    return value and (tonumber(string.match(value, '^%d+$')) or corrupt(text)) or 0
+    local function used(text)
+      local value = values[text]
+      return value and (tonumber(string.match(value, '^%d+$')) or corrupt(text)) or 0
+    end
+
+    local function granted(at)
+      local left = 0
+      for _, bucket in ipairs(buckets[at]) do left = left + math.max(0, bucket.amount - bucket.used) end
+      return left
+    end
+
+    return {
+      read = function(at)
+        local gain_at, gain, size = n[extras_at + 1], n[extras_at + 2], n[extras_at + 3]
+        buckets[at] = { gain_at = gain_at, gain = gain }
+        for i = 1, size do
+          local each = extras_at + 3 * i
+          buckets[at][i] = { record = n[each + 1], text = n[each + 2], amount = n[each + 3], used = used(n[each + 2]) }
+        end
+        extras_at = extras_at + 3 + 3 * size
+        n[at + USED] = used(n[at + TEXT])
+        local cost, left = n[at + COST], granted(at)
+        local own = cost - math.min(cost, left)
+        return cost <= left + math.max(0, n[at + MOST] - n[at + USED]),
+          math.min(own, math.max(0, n[at + USED] + own - n[at + AMOUNT]))
+      end,
+
+      take = function(at)
+        local cost = n[at + COST]
+        for _, bucket in ipairs(buckets[at]) do
+          local part = math.min(cost, math.max(0, bucket.amount - bucket.used))
+          bucket.used, bucket.is_spent = bucket.used + part, part > 0
+          cost = cost - part
+        end
+        n[at + USED], n[at + FULL] = n[at + USED] + cost, cost
+      end,
+
+      report = function(at, is_exceeded)
+        local left, more = granted(at), buckets[at]
+        local gain = more.gain > 0 and more.gain_at - now or NEVER
+        local is_enough = n[at + COST] <= left + math.max(0, n[at + MOST] - n[at + USED] + more.gain)
+        return math.min(9007199254740991, left + math.max(0, n[at + AMOUNT] - n[at + USED])),
+          is_exceeded and is_enough and gain or NEVER,
+          gain
+      end,
+
+      write = function(at)
+        for _, bucket in ipairs(buckets[at]) do
+          if bucket.is_spent then write(bucket.record, bucket.text, string.format('%d', bucket.used), math.huge) end
+        end
+        if n[at + FULL] > 0 then write(n[at + RECORD], n[at + TEXT], string.format('%d', n[at + USED]), math.huge) end
+      end,
+    }
   end
 
-  local function granted(at)
-    local left = 0
-    for _, bucket in ipairs(buckets[at]) do left = left + math.max(0, bucket.amount - bucket.used) end
-    return left
+  local function concurrency()
+    local function text(number) return string.format('%d', number) end
+    local function key(at) return KEYS[1 + n[at + RECORD]] end
+    local function first(at) return '(' .. text(now - n[at + HOLD]) end
+    local function last(at) return '(' .. text(now + n[at + HOLD]) end
+
+    return {
+      read = function(at)
+        n[at + FULL] = call('ZCOUNT', key(at), first(at), last(at))
+        n[at + USED] = n[at + FULL]
+        return n[at + COST] == 0 or n[at + USED] < n[at + AMOUNT], 0
+      end,
+
+      take = function(at) n[at + USED] = n[at + USED] + 1 end,
+
+      -- Whoever began first is over first; of too many, so many must be over that one slot is free.
+      report = function(at, is_exceeded)
+        local used = n[at + USED]
+        local beyond = math.max(0, used - n[at + AMOUNT])
+        local began = call(
+          'ZRANGE', key(at), first(at), last(at), 'BYSCORE', 'LIMIT', text(beyond), 1, 'WITHSCORES'
+        )
+        began = tonumber(began[2])
+        if used > n[at + FULL] then began = math.min(began or now, now) end
+        local wait = began and began + n[at + HOLD] - now or NEVER
+        return math.max(0, n[at + AMOUNT] - used), is_exceeded and wait or NEVER, wait
+      end,
+
+      write = function(at)
+        local set, member, number = key(at), n[texts_at + n[at + TEXT]], 0
+        local has_ended = call('ZCARD', set) > n[at + FULL]
+        while member == '' do
+          number = number + 1
+          local numbered = 't:' .. text(now) .. ':' .. text(number)
+          if not call('ZSCORE', set, numbered) then member = numbered end
+        end
+        call('ZADD', set, text(now), member)
+        if has_ended then  -- by time, or by a step back of the clock; now, for an empty set would lose its expiry
+          call('ZREMRANGEBYSCORE', set, '-inf', text(now - n[at + HOLD]))
+          call('ZREMRANGEBYSCORE', set, text(now + n[at + HOLD]), '+inf')
+        end
+        local until_ms = math.ceil((now + n[at + HOLD]) / 1000)
+        if call('PEXPIRETIME', set) < until_ms + DAY_MS then call('PEXPIREAT', set, text(until_ms + 2 * DAY_MS)) end
+        held[#held + 1] = set
+        longest_us = math.max(longest_us, n[at + HOLD])
+      end,
+    }
   end
 
-  return {
-    read = function(at)
-      local gain_at, gain, size = n[extras_at + 1], n[extras_at + 2], n[extras_at + 3]
-      buckets[at] = { gain_at = gain_at, gain = gain }
-      for i = 1, size do
-        local each = extras_at + 3 * i
-        buckets[at][i] = { record = n[each + 1], text = n[each + 2], amount = n[each + 3], used = used(n[each + 2]) }
-      end
-      extras_at = extras_at + 3 + 3 * size
-      n[at + USED] = used(n[at + TEXT])
-      local cost, left = n[at + COST], granted(at)
-      local own = cost - math.min(cost, left)
-      return cost <= left + math.max(0, n[at + MOST] - n[at + USED]),
-        math.min(own, math.max(0, n[at + USED] + own - n[at + AMOUNT]))
-    end,
-
-    take = function(at)
-      local cost = n[at + COST]
-      for _, bucket in ipairs(buckets[at]) do
-        local part = math.min(cost, math.max(0, bucket.amount - bucket.used))
-        bucket.used, bucket.is_spent = bucket.used + part, part > 0
-        cost = cost - part
-      end
-      n[at + USED], n[at + FULL] = n[at + USED] + cost, cost
-    end,
-
-    report = function(at, is_exceeded)
-      local left, more = granted(at), buckets[at]
-      local gain = more.gain > 0 and more.gain_at - now or NEVER
-      local is_enough = n[at + COST] <= left + math.max(0, n[at + MOST] - n[at + USED] + more.gain)
-      return math.min(9007199254740991, left + math.max(0, n[at + AMOUNT] - n[at + USED])),
-        is_exceeded and is_enough and gain or NEVER,
-        gain
-    end,
-
-    write = function(at)
-      for _, bucket in ipairs(buckets[at]) do
-        if bucket.is_spent then write(bucket.record, bucket.text, string.format('%d', bucket.used), math.huge) end
-      end
-      if n[at + FULL] > 0 then write(n[at + RECORD], n[at + TEXT], string.format('%d', n[at + USED]), math.huge) end
-    end,
-  }
-end
-
-local held, longest_us = {}, 0  -- the sorted sets in which this request holds a slot
-
-local function concurrency()
-  local function text(number) return string.format('%d', number) end
-  local function key(at) return KEYS[1 + n[at + RECORD]] end
-  local function first(at) return '(' .. text(now - n[at + HOLD]) end
-  local function last(at) return '(' .. text(now + n[at + HOLD]) end
-
-  return {
-    read = function(at)
-      n[at + FULL] = call('ZCOUNT', key(at), first(at), last(at))
-      n[at + USED] = n[at + FULL]
-      return n[at + COST] == 0 or n[at + USED] < n[at + AMOUNT], 0
-    end,
-
-    take = function(at) n[at + USED] = n[at + USED] + 1 end,
-
-    -- Whoever began first is over first; of too many, so many must be over that one slot is free.
-    report = function(at, is_exceeded)
-      local used = n[at + USED]
-      local beyond = math.max(0, used - n[at + AMOUNT])
-      local began = call(
-        'ZRANGE', key(at), first(at), last(at), 'BYSCORE', 'LIMIT', text(beyond), 1, 'WITHSCORES'
-      )
-      began = tonumber(began[2])
-      if used > n[at + FULL] then began = math.min(began or now, now) end
-      local wait = began and began + n[at + HOLD] - now or NEVER
-      return math.max(0, n[at + AMOUNT] - used), is_exceeded and wait or NEVER, wait
-    end,
-
-    write = function(at)
-      local set, member, number = key(at), ARGV[FIRST_TEXT + n[at + TEXT]], 0
-      local has_ended = call('ZCARD', set) > n[at + FULL]
-      while member == '' do
-        number = number + 1
-        local numbered = 't:' .. text(now) .. ':' .. text(number)
-        if not call('ZSCORE', set, numbered) then member = numbered end
-      end
-      call('ZADD', set, text(now), member)
-      if has_ended then  -- by time, or by a step back of the clock; now, for an empty set would lose its expiry
-        call('ZREMRANGEBYSCORE', set, '-inf', text(now - n[at + HOLD]))
-        call('ZREMRANGEBYSCORE', set, text(now + n[at + HOLD]), '+inf')
-      end
-      local until_ms = math.ceil((now + n[at + HOLD]) / 1000)
-      if call('PEXPIRETIME', set) < until_ms + DAY_MS then call('PEXPIREAT', set, text(until_ms + 2 * DAY_MS)) end
-      held[#held + 1] = set
-      longest_us = math.max(longest_us, n[at + HOLD])
-    end,
-  }
+  rare, held, longest_us = { [CREDITS] = credits(), [CONCURRENCY] = concurrency() }, {}, 0
 end
 
 -- Judge every charge by itself, then all together.
 
 local outcomes, is_admitted = '', true
-local overs = {}  -- units beyond an enforced amount, by usage entry
+local overs  -- units beyond an enforced amount, by usage entry
 for i = 1, charges do
   local at = first_charge + (i - 1) * WIDTH
   local kind, cost, amount = n[at + KIND], n[at + COST], n[at + AMOUNT]
@@ -239,14 +242,12 @@ for i = 1, charges do
     fits = cost * window <= capacity - level
 
   elseif kind == CONCURRENCY then
-    rare[kind] = rare[kind] or concurrency()
     fits, over = rare[kind].read(at)
 
   else
     -- A period that does not contain now was computed by another clock, or is over: nothing of the call counts.
     if now < n[at + START_AT] or now >= n[at + END_AT] then return packed('<c1i8', '2', now) end
     if kind == CREDITS then
-      rare[kind] = rare[kind] or credits()
       fits, over = rare[kind].read(at)
     else
       local value, used = values[n[at + TEXT]], 0
@@ -273,6 +274,7 @@ for i = 1, charges do
   elseif over > 0 then
     outcome = OVERAGE
     local entry = n[at + ENTRY]
+    overs = overs or {}
     if over > (overs[entry] or 0) then overs[entry] = over end
   end
   outcomes = outcomes .. outcome
@@ -348,7 +350,7 @@ if not is_taking then return reply end
 -- Write. A record outlives its counters by a day or two; its expiry moves in strides, so that most calls leave it.
 
 for record, written in pairs(writes) do
-  local key, expiry, need_ms = KEYS[1 + record], values[expiry_at[record]], needs[record]
+  local key, expiry, need_ms = KEYS[1 + record], values[n[HEAD + record]], n[needs_at + record]
   if need_ms < math.huge then need_ms = (need_ms + -need_ms % 1000) / 1000 end
   if expiry == '0' or expiry and expiry - need_ms >= DAY_MS then
     call('HSET', key, unpack(written))
@@ -363,20 +365,20 @@ end
 
 local minute = (now - now % 60000000) / 60000000
 local bucket = KEYS[1] .. ':' .. minute
-local fields_at = #ARGV - 2 * usages
+local fields_at = #n - 1 - 2 * usages  -- unpacking ends with where it ended
 for i = 1, usages do
-  local units, over = n[units_at + i], overs[i] or 0
+  local units, over = n[units_at + i], overs and overs[i] or 0
   if over > units then over = units end
   -- A field is new if nothing was added to; only then the bucket may be.
-  if units > over and call('HINCRBY', bucket, ARGV[fields_at + 2 * i - 1], units - over) == units - over then
+  if units > over and call('HINCRBY', bucket, n[fields_at + 2 * i - 1], units - over) == units - over then
     call('EXPIREAT', bucket, minute * 60 + BUCKET_S)
   end
-  if over > 0 and call('HINCRBY', bucket, ARGV[fields_at + 2 * i], over) == over then
+  if over > 0 and call('HINCRBY', bucket, n[fields_at + 2 * i], over) == over then
     call('EXPIREAT', bucket, minute * 60 + BUCKET_S)
   end
 end
 
-if #held > 0 and is_remembering then
+if held and #held > 0 and is_remembering then
   call('SET', KEYS[3 + records], table.concat(held, ' '), 'PXAT', string.format('%d', now_ms + longest_us / 1000))
 end
 
