@@ -2,18 +2,114 @@
 
 Labels are bounded by construction: reasons, plan keys, meters, dependencies and policies; never a
 customer, a token or a path. Owns names, help and buckets. Does not own the endpoint (`probes.py`).
+
+What requests move is kept in plain numbers, for the client library's own counters take a lock each time, and becomes
+series only when somebody looks. For one event loop.
 """
 
+from bisect import bisect_left
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from enum import StrEnum
 from functools import partial
+from itertools import accumulate
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, generate_latest
+from prometheus_client import CollectorRegistry, Gauge, Info, generate_latest
+from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.gc_collector import GCCollector
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
+from prometheus_client.registry import Collector
+from prometheus_client.utils import floatToGoString
 
 _CHECK_BUCKETS_S = (
     0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0,
 )  # fmt: skip
+_BATCH_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128)
+
+
+class Tally(Collector):
+    """A counter: a number for each set of label values, which begins with the first one counted."""
+
+    def __init__(self, name: str, documentation: str, labels: Sequence[str], registry: CollectorRegistry) -> None:
+        """Register `<name>_total` with these labels."""
+        self._name = name
+        self._documentation = documentation
+        self._labels = tuple(labels)
+        self._numbers: defaultdict[tuple[str, ...], int] = defaultdict(int)
+        registry.register(self)
+
+    def count(self, *values: str) -> None:
+        """Count one under these label values, given in the order of the labels."""
+        self._numbers[values] += 1
+
+    def add(self, amount: int, *values: str) -> None:
+        """Count `amount` under these label values."""
+        self._numbers[values] += amount
+
+    def describe(self) -> list[Metric]:
+        """Return the series' name and labels."""
+        return [CounterMetricFamily(self._name, self._documentation, labels=self._labels)]
+
+    def collect(self) -> Iterator[Metric]:
+        """Return what was counted."""
+        family = CounterMetricFamily(self._name, self._documentation, labels=self._labels)
+        for values, number in list(self._numbers.items()):
+            family.add_metric([str(value) for value in values], number)
+        yield family
+
+
+class Spread(Collector):
+    """A histogram without labels."""
+
+    def __init__(self, name: str, documentation: str, bounds: Sequence[float], registry: CollectorRegistry) -> None:
+        """Register it; each bucket holds what is at most its bound, and one more holds the rest."""
+        self._name = name
+        self._documentation = documentation
+        self._bounds = tuple(bounds)
+        self._numbers = [0] * (len(bounds) + 1)
+        self._sum = 0.0
+        registry.register(self)
+
+    def observe(self, amount: float) -> None:
+        """Take one amount."""
+        self._numbers[bisect_left(self._bounds, amount)] += 1
+        self._sum += amount
+
+    def describe(self) -> list[Metric]:
+        """Return the series' name."""
+        return [HistogramMetricFamily(self._name, self._documentation)]
+
+    def collect(self) -> Iterator[Metric]:
+        """Return the buckets, each with all that is below it."""
+        names = map(floatToGoString, (*self._bounds, float("inf")))
+        family = HistogramMetricFamily(self._name, self._documentation)
+        family.add_metric([], list(zip(names, accumulate(self._numbers), strict=True)), self._sum)
+        yield family
+
+
+class OverWorkers(StrEnum):
+    """How the values that several workers have for a gauge become one."""
+
+    SUM = "sum"
+    MIN = "min"
+    MAX = "max"
+
+
+GAUGES_OVER_WORKERS: Mapping[str, OverWorkers] = {
+    "tallygate_license_staleness_seconds": OverWorkers.MAX,
+    "tallygate_dependency_up": OverWorkers.MIN,
+    "tallygate_build_info": OverWorkers.MAX,
+    "tallygate_workers": OverWorkers.SUM,
+    "process_virtual_memory_bytes": OverWorkers.SUM,
+    "process_resident_memory_bytes": OverWorkers.SUM,
+    "process_start_time_seconds": OverWorkers.MIN,
+    # Of the process that is nearest to its bound.
+    "process_open_fds": OverWorkers.MAX,
+    "process_max_fds": OverWorkers.MIN,
+    "python_info": OverWorkers.MAX,
+}
+"""The rule of every gauge. Counters and histograms are summed, always; `_created` is that of the oldest."""
 
 
 class Metrics:
@@ -27,9 +123,9 @@ class Metrics:
             PlatformCollector(registry=self.registry),
             GCCollector(registry=self.registry),
         )
-        counter, gauge = partial(Counter, registry=self.registry), partial(Gauge, registry=self.registry)
-        duration = partial(Histogram, buckets=_CHECK_BUCKETS_S, registry=self.registry)
-        self.checks = counter(
+        tally, gauge = partial(Tally, registry=self.registry), partial(Gauge, registry=self.registry)
+        duration = partial(Spread, bounds=_CHECK_BUCKETS_S, registry=self.registry)
+        self.checks = tally(
             "tallygate_checks",
             "Requests decided, by decision (allow, deny, error), reason and plan key.",
             ["decision", "reason", "plan"],
@@ -37,17 +133,28 @@ class Metrics:
         self.check_duration = duration(
             "tallygate_check_duration_seconds", "Time from a decoded request to its encoded answer."
         )
-        self.license_cache = counter("tallygate_license_cache", "Look-ups in the license cache, by result.", ["result"])
+        self.license_cache = tally("tallygate_license_cache", "Look-ups in the license cache, by result.", ["result"])
         self.license_staleness = gauge(
             "tallygate_license_staleness_seconds", "Seconds since this process last knew of every license change."
         )
         self.limiter_duration = duration("tallygate_limiter_duration_seconds", "Time of one call to the counter store.")
-        self.units = counter(
+        self.limiter_batch_size = Spread(
+            "tallygate_limiter_batch_size",
+            "Calls to the counter store that shared one write.",
+            bounds=_BATCH_BUCKETS,
+            registry=self.registry,
+        )
+        self.units = tally(
             "tallygate_units",
             "Units admitted, by plan key, meter and outcome (allowed, overage).",
             ["plan", "meter", "outcome"],
         )
-        self.shadow_decisions = counter(
+        self.overage_units = tally(
+            "tallygate_overage_units",
+            "Units of requests that a limit of their meter admitted beyond its amount, by plan key and meter.",
+            ["plan", "meter"],
+        )
+        self.shadow_decisions = tally(
             "tallygate_shadow_decisions",
             "Allowed requests a plan version in shadow looked at, by what it would have said (ok, or the reason).",
             ["plan", "shadow", "reason"],
@@ -55,13 +162,36 @@ class Metrics:
         self.dependency_up = gauge(
             "tallygate_dependency_up", "1 while the dependency answers, 0 while it does not.", ["dependency"]
         )
-        self.degraded_decisions = counter(
+        self.degraded_decisions = tally(
             "tallygate_degraded_decisions",
             "Decisions made without the counter store, by the fail policy that stood in.",
             ["policy"],
         )
         self.build_info = Info("tallygate_build", "The version that runs.", registry=self.registry)
         self.build_info.info({"version": version})
+
+    def exposition(self) -> bytes:
+        """Return all series in the Prometheus text format."""
+        return generate_latest(self.registry)
+
+
+class SupervisorMetrics:
+    """The series of the process that keeps several workers running; its memory and CPU are added to theirs."""
+
+    def __init__(self) -> None:
+        """Register every series."""
+        self.registry = CollectorRegistry()
+        self._process = ProcessCollector(registry=self.registry)
+        self.workers = Gauge(
+            "tallygate_workers",
+            "Worker processes, by state (starting, ready, draining, waiting: to be started again).",
+            ["state"],
+            registry=self.registry,
+        )
+        self.restarts = Tally(
+            "tallygate_worker_restarts", "Workers that ended unasked and were started again.", [], self.registry
+        )
+        self.restarts.add(0)
 
     def exposition(self) -> bytes:
         """Return all series in the Prometheus text format."""

@@ -3,7 +3,7 @@
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from tallygate.credentials.extract import AmbiguousCredential, Credential, CredentialPlaces, extract
+from tallygate.credentials.extract import AmbiguousCredential, Credential, CredentialPlaces, Places, extract
 
 PLACES = CredentialPlaces(query_parameter="key", cookie="key")
 tokens = st.from_regex(r"[0-9A-Za-z_]{1,40}", fullmatch=True)
@@ -53,3 +53,25 @@ def test_different_tokens_are_never_silently_chosen_between(one: str, other: str
         headers["cookie"] = f"key={put['cookie']}"
     target = f"/?key={put['query']}" if "query" in put else "/"
     assert isinstance(extract(headers, target, PLACES), AmbiguousCredential)
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.dictionaries(
+                st.sampled_from(["authorization", "x-api-key", "cookie", "accept"]),
+                st.sampled_from(["", "Bearer", "Bearer one", "one", "two", "key=one", "a,b", "x" * 300]) | values,
+            ),
+            st.sampled_from(["/", "/?key=one", "/?key=two&key=one", "/?key="]),
+        ),
+        max_size=8,
+    ),
+    st.sampled_from([CredentialPlaces(), PLACES]),
+)
+def test_what_is_remembered_is_what_would_be_found(
+    asked: list[tuple[dict[str, str], str]], configured: CredentialPlaces
+) -> None:
+    """However requests follow one another, each is told what it would be told alone."""
+    places = Places(configured)
+    for headers, target in asked * 2:
+        assert places.extract(headers, target) == extract(headers, target, configured)

@@ -7,11 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from support.decisions import BURST, DAILY, ROUTE, TOKEN, allow, asked, deny, license_of, state
-from support.envoy_oracle import headers_of, parse_response
+from support.envoy_oracle import check_request, headers_of, parse_response
 
 from tallygate.credentials.extract import Credential
 from tallygate.decision.decision import CheckInput, Decision, Deny, Reason
 from tallygate.decision.denials import DENIALS
+from tallygate.envoy.attributes import read
 from tallygate.envoy.messages import denied_response
 from tallygate.envoy.responses import ResponseWriter
 from tallygate.licenses.license import Feature
@@ -99,6 +100,20 @@ def test_spoofed_headers_are_removed() -> None:
         "x-tallygate-role",
         "x_tallygate_customer",
     ]
+
+
+@given(
+    tail=st.text("abz09-_", max_size=5),
+    marks=st.lists(st.sampled_from("-_"), min_size=2, max_size=2),
+    is_upper=st.lists(st.booleans(), min_size=17, max_size=17),
+)
+def test_no_spelling_of_our_names_slips_through(tail: str, marks: list[str], is_upper: list[bool]) -> None:
+    """Envoy writes names in lower case; were it not so, none under our prefix would reach the upstream all the same."""
+    letters = f"x{marks[0]}tallygate{marks[1]}{tail}"
+    spelt = "".join(char.upper() if up else char for char, up in zip(letters, is_upper + [False] * 5, strict=False))
+    question = read(check_request(headers={"accept": "*/*", spelt: "evil"}))
+    headers, removed, _ = allowed(allow(license_=license_of(features={"a": True})), question)
+    assert letters in removed or letters in headers
 
 
 def test_only_what_was_sent_is_removed() -> None:

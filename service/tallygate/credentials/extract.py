@@ -66,17 +66,17 @@ class Places:
 
     def extract(self, headers: Mapping[str, str], target: str) -> Found:
         """Return the credential of a request with these headers (lower-case names) and target."""
-        authorization, key = headers.get("authorization", ""), headers.get(_HEADER_KEY, "")
+        authorization, key = headers.get("authorization"), headers.get(_HEADER_KEY)
         has_others = (self._places.query_parameter is not None and "?" in target) or (
             self._places.cookie is not None and "cookie" in headers
         )
-        if has_others or len(authorization) + len(key) > _REMEMBERED_CHARS:
+        if has_others or len(authorization or "") + len(key or "") > _REMEMBERED_CHARS:
             return extract(headers, target, self._places)
         return self._remembered(authorization, key)
 
-    def _of_headers(self, authorization: str, key: str) -> Found:
+    def _of_headers(self, authorization: str | None, key: str | None) -> Found:
         given = {"authorization": authorization, _HEADER_KEY: key}
-        return extract({name: value for name, value in given.items() if value}, "", self._places)
+        return extract({name: value for name, value in given.items() if value is not None}, "", self._places)
 
 
 def extract(headers: Mapping[str, str], target: str, places: CredentialPlaces) -> Found:

@@ -6,7 +6,7 @@ an edge Envoy sets itself (`use_remote_address`) and which must not reach us whe
 Raises UnreadableRequestError, and nothing else.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from google.protobuf.message import DecodeError
 
@@ -25,6 +25,7 @@ class UnreadableRequestError(TallygateError):
 def read(request: bytes) -> CheckInput:
     """Return what Envoy tells of a request.
 
+    Its headers are Envoy's map itself, which a request needs two or three names of: to be asked by `get` and `in`.
     Raises UnreadableRequestError when the bytes cannot be decoded or describe no HTTP request.
     """
     try:
@@ -32,22 +33,24 @@ def read(request: bytes) -> CheckInput:
     except DecodeError:
         raise UnreadableRequestError("the bytes are no CheckRequest") from None
     http = attributes.request.http
-    if not http.method:
+    method = http.method
+    if not method:
         raise UnreadableRequestError("the CheckRequest describes no HTTP request")
     headers = _headers(http)
     return CheckInput(
-        method=http.method,
-        target=http.path,
-        headers=headers,
-        client_address=headers.get(CLIENT_ADDRESS_HEADER) or attributes.source.address.socket_address.address,
-        request_id=http.id or None,
+        method,
+        http.path,
+        headers,
+        headers.get(CLIENT_ADDRESS_HEADER) or attributes.source.address.socket_address.address,
+        http.id or None,
     )
 
 
-def _headers(http: AttributeContext.HttpRequest) -> dict[str, str]:
+def _headers(http: AttributeContext.HttpRequest) -> Mapping[str, str]:
     if http.HasField("header_map"):
         return _join(http.header_map.headers)
-    return {name.lower(): value for name, value in http.headers.items()}
+    # Names are in lower case here: Envoy knows no other (`HttpRequest.headers` in Envoy's own proto says so).
+    return http.headers
 
 
 def _join(headers: Iterable[HeaderValue]) -> dict[str, str]:

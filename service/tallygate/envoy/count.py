@@ -1,16 +1,10 @@
-"""Counting decisions: each becomes a few Prometheus increments.
-
-Label children are looked up once per combination; reasons, plan keys and meters bound how many there are.
-"""
-
-from functools import lru_cache
+"""Counting decisions: each becomes a few numbers in the metrics, which cost a request next to nothing."""
 
 from tallygate.decision.decision import Allow, Decision, Reason
 from tallygate.insights.shadow import PASSED, ShadowTally
 from tallygate.licenses.last_used import LastUsed
+from tallygate.limits.limiter import LimitOutcome
 from tallygate.metrics import Metrics
-
-_COMBINATIONS = 4096
 
 
 class Counting:
@@ -18,32 +12,43 @@ class Counting:
 
     def __init__(self, metrics: Metrics, shadows: ShadowTally, last_used: LastUsed) -> None:
         """Count into these."""
-        self._checks = lru_cache(_COMBINATIONS)(metrics.checks.labels)
-        self._units = lru_cache(_COMBINATIONS)(metrics.units.labels)
-        self._shadow_decisions = lru_cache(_COMBINATIONS)(metrics.shadow_decisions.labels)
+        self._metrics = metrics
+        self._count = metrics.checks.count
+        self._add_units = metrics.units.add
+        self._observe = metrics.check_duration.observe
         self._shadows = shadows
-        self._last_used = last_used
-        self._degraded = metrics.degraded_decisions.labels
-        self._duration = metrics.check_duration
+        self._note_used = last_used.note
 
     def __call__(self, decision: Decision, seconds: float) -> None:
         """Count one decision that took `seconds`."""
-        self._duration.observe(seconds)
+        self._observe(seconds)
         plan = "" if decision.phase is None else decision.phase.grant.plan_key
-        is_allowed = isinstance(decision, Allow)
-        self._checks("allow" if is_allowed else "deny", decision.reason.value, plan).inc()
+        if isinstance(decision, Allow):
+            self._count("allow", decision.reason, plan)
+            if not decision.is_repeat:
+                self._allowed(decision, plan)
+        else:
+            self._count("deny", decision.reason, plan)
         if decision.degraded is not None:
-            self._degraded(decision.degraded).inc()
-        if isinstance(decision, Allow) and not decision.is_repeat:
-            self._allowed(decision, plan)
+            self._metrics.degraded_decisions.count(decision.degraded)
 
     def _allowed(self, decision: Allow, plan: str) -> None:
-        self._last_used.note(decision.license.token)
-        outcome = "overage" if decision.reason is Reason.OVERAGE else "allowed"
-        for meter, units in decision.route.costs:
-            self._units(plan, meter, outcome).inc(units)
-        shadow = decision.license.terms.shadow
+        self._note_used(decision.license.token)
+        if decision.reason is Reason.OVERAGE:
+            self._overage(decision, plan)
+        else:
+            for meter, units in decision.route.costs:
+                self._add_units(units, plan, meter, "allowed")
+        shadow = decision.phase.shadow
         if shadow is not None:
             refused_for = decision.would_refuse.value if decision.would_refuse else None
-            self._shadow_decisions(plan, shadow.plan, refused_for or PASSED).inc()
+            self._metrics.shadow_decisions.count(plan, shadow.plan, refused_for or PASSED)
             self._shadows.count(shadow.plan, decision.license.subscription, refused_for)
+
+    def _overage(self, decision: Allow, plan: str) -> None:
+        # A limit does not say how many of a request's units lay beyond its amount: the first such request counts whole.
+        beyond = {state.limit.meter for state in decision.states if state.outcome is LimitOutcome.OVERAGE}
+        for meter, units in decision.route.costs:
+            self._add_units(units, plan, meter, "overage" if meter in beyond else "allowed")
+            if meter in beyond:
+                self._metrics.overage_units.add(units, plan, meter)

@@ -26,12 +26,17 @@ def header(name: str, value: str) -> HeaderValueOption:
     return option
 
 
-def denied_response(http_status: int, headers: Mapping[str, str], body: str) -> DeniedHttpResponse:
+def headers(values: Mapping[str, str]) -> list[HeaderValueOption]:
+    """Return a header for each value that is not empty."""
+    return [header(name, value) for name, value in values.items() if value]
+
+
+def denied_response(http_status: int, values: Mapping[str, str], body: str) -> DeniedHttpResponse:
     """Return a refusal; Envoy sends any status it is given, so what is no 4xx or 5xx becomes 500."""
     is_refusal = _LOWEST_STATUS <= http_status <= _HIGHEST_STATUS
     return DeniedHttpResponse(
         status=HttpStatus(code=http_status if is_refusal else _INTERNAL_SERVER_ERROR),
-        headers=[header(name, value) for name, value in headers.items() if value],
+        headers=headers(values),
         body=well_formed(body),
     )
 

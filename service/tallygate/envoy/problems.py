@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 
 from tallygate.decision.decision import Deny
 from tallygate.decision.denials import Denial
-from tallygate.licenses.routes import RouteRule
 from tallygate.limits.limiter import LimitOutcome, LimitState
 
 Member = str | int | list[str]
@@ -53,15 +52,18 @@ class Problem:
         return json.dumps({**members, **self.extensions})
 
 
-def challenge(denial: Denial, route: RouteRule | None, realm: str) -> str:
-    """Return the value of WWW-Authenticate (RFC 6750 §3), empty when no credential would help."""
+def challenge(denial: Denial, scope: str | None, realm: str) -> str:
+    """Return the value of WWW-Authenticate (RFC 6750 §3), empty when no credential would help.
+
+    `scope` is what the route asks for, if it does.
+    """
     if not denial.needs_credential:
         return ""
     parameters = {"realm": realm}
     if denial.error is not None:
         parameters["error"] = denial.error
-    if denial.error == "insufficient_scope" and route is not None and route.scope is not None:
-        parameters["scope"] = route.scope
+    if denial.error == "insufficient_scope" and scope is not None:
+        parameters["scope"] = scope
     return "Bearer " + ", ".join(f"{name}={_quoted(value)}" for name, value in parameters.items())
 
 

@@ -1,7 +1,7 @@
 """The RateLimit and RateLimit-Policy fields: draft-ietf-httpapi-ratelimit-headers-10, in this one file.
 
-Pure. Choices where the draft leaves them: `w` is left out for months and years, whose length changes, and
-for windows that are not whole seconds. `qu` is left out for requests (the draft's default), is
+Pure but for `KeptFields`. Choices where the draft leaves them: `w` is left out for months and years, whose length
+changes, and for windows that are not whole seconds. `qu` is left out for requests (the draft's default), is
 `content-bytes` for bytes, and for any other meter is the meter's own name: unregistered, but leaving it out
 would claim requests. `tallygate-burst` is ours. Shadow limits are never shown: they decide nothing.
 """
@@ -9,6 +9,7 @@ would claim requests. `tallygate-burst` is ours. Shadow limits are never shown: 
 from collections.abc import Sequence
 
 from tallygate.core.periods import PeriodUnit
+from tallygate.envoy.kept import Kept
 from tallygate.envoy.structured_fields import LARGEST_INTEGER, BareItem, item
 from tallygate.licenses.routes import DEFAULT_METER
 from tallygate.limits.limit import Limit, LimitKind
@@ -26,12 +27,49 @@ _QUOTA_UNITS = {"bytes": "content-bytes"}
 
 def ratelimit_policy(states: Sequence[LimitState]) -> str:
     """Return the value of RateLimit-Policy, empty when no limit is to be shown."""
-    return ", ".join(_policy(state.limit) for state in states if not state.limit.is_shadow)
+    return LimitFields([state.limit for state in states]).policy
 
 
 def ratelimit(states: Sequence[LimitState]) -> str:
     """Return the value of RateLimit, empty when no limit is to be shown."""
-    return ", ".join(_service_limit(state) for state in states if not state.limit.is_shadow)
+    return LimitFields([state.limit for state in states]).ratelimit(states)
+
+
+class KeptFields:
+    """The fields of limits that come again and again, written down once. For one event loop."""
+
+    def __init__(self) -> None:
+        """Begin with none."""
+        self._kept: Kept[LimitFields] = Kept()
+
+    def of(self, states: Sequence[LimitState]) -> "LimitFields":
+        """Return the fields of the limits of these states."""
+        key = tuple([id(state.limit) for state in states])
+        return self._kept.get(key) or self._keep(key, states)
+
+    def _keep(self, key: tuple[int, ...], states: Sequence[LimitState]) -> "LimitFields":
+        limits = [state.limit for state in states]
+        return self._kept.put(key, LimitFields(limits), limits)
+
+
+class LimitFields:
+    """Both fields of the same limits, answer after answer; `policy` is empty when no limit is to be shown."""
+
+    __slots__ = ("_names", "policy")
+
+    def __init__(self, limits: Sequence[Limit]) -> None:
+        """Write down what stays the same."""
+        self.policy = ", ".join(_policy(limit) for limit in limits if not limit.is_shadow)
+        self._names = [None if limit.is_shadow else f"{item(limit.name)};r=" for limit in limits]
+
+    def ratelimit(self, states: Sequence[LimitState]) -> str:
+        """Return the value of RateLimit for states of these limits, empty when no limit is to be shown."""
+        shown = []
+        for name, (_, _, remaining, _, reset_s) in zip(self._names, states, strict=True):
+            if name is not None:
+                left = remaining if 0 <= remaining <= LARGEST_INTEGER else _units(remaining)
+                shown.append(f"{name}{left}" if reset_s is None else f"{name}{left};t={_units(reset_s)}")
+        return ", ".join(shown)
 
 
 def _policy(limit: Limit) -> str:
@@ -46,13 +84,6 @@ def _policy(limit: Limit) -> str:
     return item(limit.name, parameters)
 
 
-def _service_limit(state: LimitState) -> str:
-    parameters: list[tuple[str, BareItem]] = [("r", _units(state.remaining))]
-    if state.reset_s is not None:
-        parameters.append(("t", _units(state.reset_s)))
-    return item(state.limit.name, parameters)
-
-
 def _window_s(limit: Limit) -> int | None:
     if limit.kind is LimitKind.RATE:
         whole_s, rest_us = divmod(limit.window_us, _SECOND_US)
@@ -63,4 +94,6 @@ def _window_s(limit: Limit) -> int | None:
 
 
 def _units(number: int) -> int:
-    return min(max(number, 0), LARGEST_INTEGER)
+    if 0 <= number <= LARGEST_INTEGER:
+        return number
+    return 0 if number < 0 else LARGEST_INTEGER

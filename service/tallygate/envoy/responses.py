@@ -1,34 +1,22 @@
-"""Write a decision as Envoy's CheckResponse: what the upstream sees, what the client sees, what is logged.
+"""Write a decision as Envoy's CheckResponse, or say that there is none.
 
-Owns the identity headers and how the credential disappears. Does not own what a refusal says
-(`decision/denials`, `envoy/problems`). Stateless after construction; never writes an empty message, which
-Envoy reads as *allowed*.
+Owns the answer without a decision; `allowed` and `refused` write the others. Never writes an empty message, which
+Envoy reads as *allowed*. What is written again and again is kept, bounded (`kept`). For one event loop.
 """
 
-from collections.abc import Iterable, Mapping
 from http import HTTPStatus
 
-from tallygate._proto.envoy.v3.external_auth_pb2 import (
-    CheckResponse,
-    DeniedHttpResponse,
-    HeaderValueOption,
-    OkHttpResponse,
-    Status,
-)
-from tallygate.decision.decision import Allow, CheckInput, Decision, Deny
-from tallygate.decision.denials import PAYMENT_REQUIRED, PROBLEM_BASE_URL, denials
-from tallygate.envoy.messages import denied_response, header, struct, well_formed
-from tallygate.envoy.problems import Problem, challenge, retry_after_s
-from tallygate.envoy.ratelimit_fields import ratelimit, ratelimit_policy
-from tallygate.envoy.structured_fields import dictionary
-from tallygate.licenses.license import Grant, License
-from tallygate.limits.limiter import LimitState
+from tallygate._proto.envoy.v3.external_auth_pb2 import CheckResponse, Status
+from tallygate.decision.decision import Allow, CheckInput, Decision
+from tallygate.decision.denials import PAYMENT_REQUIRED, PROBLEM_BASE_URL
+from tallygate.envoy.allowed import AllowedWriter
+from tallygate.envoy.messages import denied_response
+from tallygate.envoy.problems import Problem
+from tallygate.envoy.ratelimit_fields import KeptFields
+from tallygate.envoy.refused import RefusedWriter, common, is_grpc
 
-IDENTITY_PREFIX = "x-tallygate-"
-FAILURE_MODE_HEADER = "x-envoy-auth-failure-mode-allowed"
 INTERNAL_ERROR = "internal_error"
 """The body's `reason` where there is no decision, and so no `Reason`."""
-_OK = 0
 _INTERNAL = 13
 _UNAVAILABLE = 14
 
@@ -44,14 +32,17 @@ class ResponseWriter:
         credits_status: int = PAYMENT_REQUIRED,
     ) -> None:
         """Take the realm of challenges, where our problem types live, and 402 or 429 for exhausted credits."""
-        self._realm = realm
-        self._problem_base_url = problem_base_url
-        self._denials = denials(credits_status)
+        fields = KeptFields()
+        self._allowed = AllowedWriter(fields)
+        self._refused = RefusedWriter(
+            fields, realm=realm, problem_base_url=problem_base_url, credits_status=credits_status
+        )
 
     def write(self, decision: Decision, asked: CheckInput) -> bytes:
         """Return the serialized CheckResponse."""
-        response = self._allow(decision, asked) if isinstance(decision, Allow) else self._deny(decision, asked)
-        return response.SerializeToString()
+        if isinstance(decision, Allow):
+            return self._allowed.write(decision, asked.headers)
+        return self._refused.write(decision, asked)
 
     def write_failure(self, *, is_readable: bool, asked: CheckInput | None = None) -> bytes:
         """Return the answer when there is no decision: an error, which obeys Envoy's `failure_mode_allow`.
@@ -66,106 +57,10 @@ class ResponseWriter:
             detail="The request was neither allowed nor refused.",
             extensions={"reason": INTERNAL_ERROR},
         )
-        headers = {"retry-after": "1"} if is_readable else {}
+        is_to_grpc = asked is not None and is_grpc(asked)
+        retry = {"retry-after": "1"} if is_readable else {}
+        body = problem.detail if is_to_grpc else problem.json()
         return CheckResponse(
             status=Status(code=code, message=problem.title),
-            error_response=_refuse(problem, headers, code, asked),
+            error_response=denied_response(status, retry | common(code if is_to_grpc else None), body),
         ).SerializeToString()
-
-    def _allow(self, decision: Allow, asked: CheckInput) -> CheckResponse:
-        identity = _identity(decision.license, decision.phase.grant)
-        headers = [header(name, value) for name, value in identity.items() if value]
-        cookie = decision.credential.set_cookie_header
-        if cookie:
-            headers.append(header("cookie", cookie))
-        # A name that is both set and removed is removed: the two must stay apart.
-        removed = {
-            *decision.credential.remove_headers,
-            *_spoofed(asked.headers, identity),
-            *(name for name, value in identity.items() if not value),
-            *(("cookie",) if cookie == "" else ()),
-        }
-        return CheckResponse(
-            status=Status(code=_OK),
-            ok_response=OkHttpResponse(
-                headers=headers,
-                headers_to_remove=sorted(removed),
-                query_parameters_to_remove=decision.credential.remove_query,
-                response_headers_to_add=_shown(_ratelimit_headers(decision.states)),
-            ),
-            dynamic_metadata=struct(_metadata(decision), meters=dict(decision.route.costs)),
-        )
-
-    def _deny(self, decision: Deny, asked: CheckInput) -> CheckResponse:
-        denial = self._denials[decision.reason]
-        wait_s = retry_after_s(denial, decision.states)
-        problem = Problem.of(denial, decision, wait_s, self._problem_base_url)
-        headers = {
-            "www-authenticate": challenge(denial, decision.route, self._realm),
-            "retry-after": "" if wait_s is None else str(wait_s),
-        }
-        if denial.shows_limits:
-            headers |= _ratelimit_headers(decision.states)
-        return CheckResponse(
-            status=Status(code=denial.grpc_code, message=well_formed(denial.title)),
-            denied_response=_refuse(problem, headers, denial.grpc_code, asked),
-            dynamic_metadata=struct(_metadata(decision)),
-        )
-
-
-def is_grpc(asked: CheckInput) -> bool:
-    """Say whether Envoy will treat the request as gRPC: its own test, so gRPC-Web is not."""
-    content_type = asked.headers.get("content-type", "")
-    return content_type == "application/grpc" or content_type.startswith("application/grpc+")
-
-
-def _refuse(
-    problem: Problem, headers: Mapping[str, str], grpc_code: int, asked: CheckInput | None
-) -> DeniedHttpResponse:
-    common = {**headers, "cache-control": "no-store"}
-    if asked is not None and is_grpc(asked):
-        # Envoy makes the body the grpc-message; without this header it would guess a code from the status.
-        return denied_response(problem.status, {**common, "grpc-status": str(grpc_code)}, problem.detail)
-    return denied_response(problem.status, {**common, "content-type": "application/problem+json"}, problem.json())
-
-
-def _identity(license_: License, grant: Grant) -> dict[str, str]:
-    return {
-        IDENTITY_PREFIX + "customer": license_.customer,
-        IDENTITY_PREFIX + "subscription": license_.subscription,
-        IDENTITY_PREFIX + "plan": grant.plan,
-        IDENTITY_PREFIX + "token": license_.family,
-        IDENTITY_PREFIX + "scopes": " ".join(sorted(license_.scopes_under(grant))),
-        IDENTITY_PREFIX + "features": dictionary(grant.features),
-    }
-
-
-def _spoofed(sent: Mapping[str, str], identity: Mapping[str, str]) -> Iterable[str]:
-    # Many upstreams read an underscore as a hyphen: a name counts as ours either way.
-    for name in sent:
-        is_ours = name.replace("_", "-").startswith(IDENTITY_PREFIX)
-        if name == FAILURE_MODE_HEADER or (is_ours and name not in identity):
-            yield name
-
-
-def _ratelimit_headers(states: tuple[LimitState, ...]) -> dict[str, str]:
-    return {"ratelimit-policy": ratelimit_policy(states), "ratelimit": ratelimit(states)}
-
-
-def _shown(headers: Mapping[str, str]) -> list[HeaderValueOption]:
-    return [header(name, value) for name, value in headers.items() if value]
-
-
-def _metadata(decision: Decision) -> dict[str, str]:
-    known = {"reason": decision.reason.value, "decision_id": decision.decision_id}
-    license_, phase = decision.license, decision.phase
-    if license_ is not None and phase is not None:
-        known |= {
-            "customer": license_.customer,
-            "subscription": license_.subscription,
-            "plan": phase.grant.plan,
-            "family": license_.family,
-        }
-    if isinstance(decision, Allow) and decision.would_refuse is not None:
-        known["would_refuse"] = decision.would_refuse.value
-    return known
