@@ -7,15 +7,32 @@ Instants are written in RFC 3339, sets sorted, so the same terms are always the 
 
 from collections.abc import Callable, Sequence
 from datetime import datetime
+from functools import lru_cache
+from hashlib import blake2b
 from ipaddress import ip_network
+from sys import intern
 from typing import Any, TypeVar
+from weakref import WeakValueDictionary
 
 import msgspec
 
-from tallygate.licenses.license import CustomerStatus, License, Terms
+from tallygate.licenses.license import (
+    CustomerStatus,
+    Feature,
+    FirstUseTrial,
+    Grant,
+    License,
+    Phase,
+    Standing,
+    Terms,
+)
 from tallygate.licenses.routes import DEFAULT_METER, RouteRule
+from tallygate.limits.limit import Limit
 
 _T = TypeVar("_T")
+_NULL = msgspec.Raw(b"null")
+_SHARED = 4096
+"""Grants, and parts of grants, whose texts are remembered, to be shared by all licenses that have them."""
 
 
 class _StoredLicense(msgspec.Struct):
@@ -37,6 +54,43 @@ class _StoredLicense(msgspec.Struct):
     first_used_at: datetime | None = None
 
 
+class _StoredGrant(msgspec.Struct):
+    """A grant; what many have in common stays text, to be read once and shared."""
+
+    plan: str
+    plan_key: str
+    scopes: msgspec.Raw
+    features: msgspec.Raw
+    limits: tuple[msgspec.Raw, ...]
+    upgrade_url: str | None = None
+
+
+class _StoredPhase(msgspec.Struct):
+    """A phase, its grants still text."""
+
+    starts_at: datetime
+    standing: Standing
+    grant: msgspec.Raw
+    is_unpaid: bool = False
+    counters: str = ""
+    shadow: msgspec.Raw = _NULL
+
+
+class _StoredTrial(msgspec.Struct):
+    """A trial that begins with the first use."""
+
+    lasts_s: int
+    then: tuple[_StoredPhase, ...]
+    until_at: datetime | None = None
+
+
+class _StoredTerms(msgspec.Struct):
+    """Terms."""
+
+    phases: tuple[_StoredPhase, ...]
+    first_use: _StoredTrial | None = None
+
+
 class _StoredRule(msgspec.Struct):
     """A route rule as a plan file has it; `counts` is its cost with children counted in their parent meters."""
 
@@ -47,7 +101,11 @@ class _StoredRule(msgspec.Struct):
     counts: dict[str, int] | msgspec.UnsetType = msgspec.UNSET
 
 
-_terms = msgspec.json.Decoder(Terms)
+_terms = msgspec.json.Decoder(_StoredTerms)
+_stored_grant = msgspec.json.Decoder(_StoredGrant)
+_limit = msgspec.json.Decoder(Limit)
+_scopes = msgspec.json.Decoder(frozenset[str])
+_features = msgspec.json.Decoder(dict[str, Feature])
 _license = msgspec.json.Decoder(_StoredLicense)
 _rules = msgspec.json.Decoder(list[_StoredRule])
 
@@ -60,7 +118,11 @@ def encode_terms(terms: Terms) -> dict[str, Any]:
 
 def decode_terms(text: bytes) -> Terms:
     """Return the terms in the JSON `text`; raise ValueError when they cannot be read."""
-    terms = _decode(_terms, text)
+    stored, trial = _decode(_terms, text), None
+    if stored.first_use is not None:
+        then = tuple(map(_phase, stored.first_use.then))
+        trial = FirstUseTrial(stored.first_use.lasts_s, then, stored.first_use.until_at)
+    terms = Terms(tuple(map(_phase, stored.phases)), trial)
     if not terms.phases or (terms.first_use and not terms.first_use.then):
         message = "terms without a phase"
         raise ValueError(message)
@@ -70,6 +132,25 @@ def decode_terms(text: bytes) -> Terms:
     until_at = terms.first_use.until_at if terms.first_use else None
     _require_offsets(*(phase.starts_at for phase in terms.every_phase), *anchors, until_at)
     return terms
+
+
+class SharedTerms:
+    """Reads terms; as long as any license has them, equal texts give the same object.
+
+    Known by content, not by id and generation: a restored database may give those again.
+    """
+
+    def __init__(self) -> None:
+        """Know none."""
+        self._known: WeakValueDictionary[bytes, Terms] = WeakValueDictionary()
+
+    def __call__(self, text: bytes) -> Terms:
+        """Return the terms in the JSON `text`; raise ValueError when they cannot be read."""
+        key = blake2b(text, digest_size=16).digest()
+        terms = self._known.get(key)
+        if terms is None:
+            terms = self._known[key] = decode_terms(text)
+        return terms
 
 
 def encode_license(entry: License) -> dict[str, Any]:
@@ -82,16 +163,15 @@ def encode_license(entry: License) -> dict[str, Any]:
 def decode_license(text: str | bytes, terms_of: Callable[[bytes], Terms] = decode_terms) -> License:
     """Return the license in the JSON `text`; raise ValueError when it cannot be read.
 
-    `terms_of` reads the terms: pass a memoised `decode_terms` and the tokens of a subscription share one
-    Terms object.
+    `terms_of` reads the terms: pass a `SharedTerms` and the tokens of a subscription share one object.
     """
     stored = _decode(_license, text)
     own = (stored.not_before_at, stored.expires_at, stored.revoked_at, stored.disabled_at, stored.first_used_at)
     _require_offsets(*own)
     return License(
-        customer=stored.customer,
+        customer=intern(stored.customer),  # one text for all tokens of an owner: a million are held
         customer_status=stored.customer_status,
-        subscription=stored.subscription,
+        subscription=intern(stored.subscription),
         family=stored.family,
         token=stored.token,
         terms=terms_of(bytes(stored.terms)),
@@ -116,6 +196,36 @@ def encode_routes(rules: Sequence[RouteRule]) -> list[dict[str, Any]]:
 def decode_routes(text: str | bytes) -> tuple[RouteRule, ...]:
     """Return the rules in the JSON `text`, each one's costs by meter; raise ValueError when they cannot be read."""
     return tuple(_rule(stored) for stored in _decode(_rules, text))
+
+
+def _phase(stored: _StoredPhase) -> Phase:
+    return Phase(
+        starts_at=stored.starts_at,
+        standing=stored.standing,
+        grant=_grant(bytes(stored.grant)),
+        is_unpaid=stored.is_unpaid,
+        counters=stored.counters,
+        shadow=None if bytes(stored.shadow) == b"null" else _grant(bytes(stored.shadow)),
+    )
+
+
+@lru_cache(_SHARED)
+def _grant(text: bytes) -> Grant:
+    """Return a grant; equal texts give the same object, and so do equal parts of them: most customers' are equal."""
+    stored = _decode(_stored_grant, text)
+    return Grant(
+        plan=intern(stored.plan),
+        plan_key=intern(stored.plan_key),
+        scopes=_part(_scopes, bytes(stored.scopes)),
+        features=_part(_features, bytes(stored.features)),
+        limits=tuple(_part(_limit, bytes(limit)) for limit in stored.limits),
+        upgrade_url=None if stored.upgrade_url is None else intern(stored.upgrade_url),
+    )
+
+
+@lru_cache(_SHARED)
+def _part(decoder: msgspec.json.Decoder[_T], text: bytes) -> _T:
+    return _decode(decoder, text)
 
 
 def _rule(stored: _StoredRule) -> RouteRule:

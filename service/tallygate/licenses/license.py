@@ -52,6 +52,11 @@ class Grant:
     upgrade_url: str | None = None
 
 
+def limit_ref(plan: str, limit: str) -> str:
+    """Return how a limit of a plan version is called among those of others: `pro@3:burst`."""
+    return f"{plan}:{limit}"
+
+
 @dataclass(frozen=True, slots=True)
 class Phase:
     """A stretch of a subscription's life: from `starts_at` until the next phase starts.
@@ -87,7 +92,7 @@ class FirstUseTrial:
         return over_at if self.until_at is None or over_at <= self.until_at else None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, weakref_slot=True)
 class Terms:
     """Everything a subscription will be, compiled: its phases in order, each with what it grants.
 

@@ -7,12 +7,11 @@ so a cache can go on with what it has instead of making each request wait for a 
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
-from functools import lru_cache
 
 import asyncpg
 
 from tallygate.core.errors import StoreUnavailableError
-from tallygate.licenses.codec import decode_license, decode_routes, decode_terms
+from tallygate.licenses.codec import SharedTerms, decode_license, decode_routes
 from tallygate.licenses.store import Change, Changes, Found, FoundRoutes
 from tallygate.storage.breaker import Breaker
 from tallygate.storage.postgres import Pool, acquire
@@ -22,7 +21,6 @@ MOST_CHANGES = 10_000
 """Further behind than this, starting afresh is cheaper than catching up."""
 
 _DOWN = "Postgres has not been answering; it is tried again shortly"
-_SHARED_TERMS = 4096
 _SQL = load("tallygate.licenses")
 
 
@@ -40,8 +38,7 @@ class PostgresLicenseStore:
         self._pool = pool
         self._deadline_s = deadline_s
         self._breaker = Breaker(monotonic)
-        # Shared by content, not by id and generation: a restored database may give those again.
-        self._terms = lru_cache(maxsize=_SHARED_TERMS)(decode_terms)
+        self._terms = SharedTerms()
 
     async def find(self, digests: Sequence[bytes]) -> Found:
         """Return the license of the token stored under one of these digests."""

@@ -1,17 +1,21 @@
 """The shelf of a cache: licenses by digest, bounded by number and by bytes, least recently used out first.
 
 Bytes are an estimate made from CPython's sizes (tests hold it within a quarter of what tracemalloc sees).
-Terms are shared by the tokens of a subscription and are counted once, while any of them is here.
+Terms are shared by the tokens of a subscription, grants and what is in them by all that have the same (see
+`codec`): each is counted once, while any that has it is here.
 """
 
 from collections import OrderedDict
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from tallygate.licenses.license import Grant, License, Terms
 
-_ENTRY_BYTES = 1_000
-_TERMS_BYTES = 200
-_GRANT_BYTES = 450
+_ENTRY_BYTES = 850
+_TERMS_BYTES = 120
+_PHASE_BYTES = 130
+_GRANT_BYTES = 200
+_SET_BYTES = 200
 _SCOPE_BYTES = 100
 _NETWORK_BYTES = 210
 _FEATURE_BYTES = 130
@@ -73,13 +77,21 @@ class Shelf:
         self.size_bytes = 0
 
     def _count(self, entry: License, sign: int) -> None:
-        terms = entry.terms
-        before = self._holders.pop(id(terms), 0)
+        terms, size_bytes = entry.terms, own_bytes(entry)
+        if self._is_edge(terms, sign):
+            size_bytes += _TERMS_BYTES + _PHASE_BYTES * len(terms.every_phase)
+            for grant in _grants(terms):
+                if self._is_edge(grant, sign):
+                    size_bytes += _GRANT_BYTES
+                    size_bytes += sum(part_bytes for part, part_bytes in _parts(grant) if self._is_edge(part, sign))
+        self.size_bytes += sign * size_bytes
+
+    def _is_edge(self, shared: object, sign: int) -> bool:
+        """Count one holder more or less; say whether it is the first, or was the last."""
+        before = self._holders.pop(id(shared), 0)
         if before + sign:
-            self._holders[id(terms)] = before + sign
-        if not before or not before + sign:
-            self.size_bytes += sign * terms_bytes(terms)
-        self.size_bytes += sign * own_bytes(entry)
+            self._holders[id(shared)] = before + sign
+        return not before or not before + sign
 
 
 def own_bytes(entry: License) -> int:
@@ -87,18 +99,13 @@ def own_bytes(entry: License) -> int:
     return _ENTRY_BYTES + _SCOPE_BYTES * len(entry.scopes or ()) + _NETWORK_BYTES * len(entry.networks)
 
 
-def terms_bytes(terms: Terms) -> int:
-    """Estimate what terms take."""
-    grants = [grant for phase in terms.every_phase for grant in (phase.grant, phase.shadow) if grant is not None]
-    return _TERMS_BYTES + sum(_grant_bytes(grant) for grant in grants)
+def _grants(terms: Terms) -> Iterator[Grant]:
+    return (grant for phase in terms.every_phase for grant in (phase.grant, phase.shadow) if grant is not None)
 
 
-def _grant_bytes(grant: Grant) -> int:
+def _parts(grant: Grant) -> Iterator[tuple[object, int]]:
+    """Yield what grants share, with its bytes."""
+    yield grant.scopes, _SET_BYTES + _SCOPE_BYTES * len(grant.scopes)
     text = sum(len(value) for value in grant.features.values() if isinstance(value, str))
-    return (
-        _GRANT_BYTES
-        + text
-        + _SCOPE_BYTES * len(grant.scopes)
-        + _FEATURE_BYTES * len(grant.features)
-        + _LIMIT_BYTES * len(grant.limits)
-    )
+    yield grant.features, _SET_BYTES + text + _FEATURE_BYTES * len(grant.features)
+    yield from ((limit, _LIMIT_BYTES) for limit in grant.limits)
