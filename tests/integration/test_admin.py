@@ -195,7 +195,7 @@ async def test_a_catalogue_without_routes_puts_the_default_back(desk: Office) ->
 async def test_plans_alone_leave_the_routes_in_force(desk: Office) -> None:
     """Whoever publishes one plan says nothing of routes, and changes none."""
     await desk.plans.apply(catalogue())
-    applied = await desk.plans.apply(Catalogue(plans=catalogue("Professional").plans), keeps_routes=True)
+    applied = await desk.plans.apply(Catalogue(plans=catalogue("Professional").plans, has_routes=False))
     assert (applied.plans[1].action, applied.routes, await desk.changes()) == ("published", "unchanged", ["routes"])
 
 

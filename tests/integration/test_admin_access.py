@@ -120,6 +120,19 @@ async def test_a_leaked_token_is_revoked_and_the_report_kept_without_it(desk: Of
     assert [(entry.object, entry.reason) for entry in entries] == [(made.record.id, "found in public")]
 
 
+async def test_a_token_that_leaks_after_its_end_is_marked_on_record(desk: Office) -> None:
+    """Nothing is left to revoke; that it is flagged is an act all the same, with an entry of its own, once."""
+    made = await desk.tokens.issue(customer="acme")
+    await desk.tokens.revoke(made.record.id)
+    for _ in range(2):
+        (answer,) = await desk.operations.leaks.report([found(made.secret)])
+        assert (answer.label, answer.action) == ("true_positive", "none")
+    (entry,) = [entry for entry in await desk.audit() if entry.action == "token.leaked"]
+    assert (entry.object, entry.before["leaked_at"]) == (made.record.id, None)
+    assert entry.after == entry.before | {"leaked_at": entry.after["leaked_at"]}
+    assert entry.after["leaked_at"] is not None
+
+
 async def test_a_leaked_token_may_be_given_time_to_be_rotated(desk: Office) -> None:
     """It is flagged at once and ends after the grace, though nobody does anything."""
     made = await desk.tokens.issue(customer="acme")

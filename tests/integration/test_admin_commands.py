@@ -124,9 +124,15 @@ def test_a_version_over_its_life(office: Shell) -> None:
 
 
 def test_a_shadow_is_started_listed_and_stopped(office: Shell) -> None:
-    """A new version is tried by one command."""
+    """A new version is tried by one command, and another tells what it would have refused."""
     started = office("plans", "shadow", "start", "pro@1", "pro@2", "--json").json
     assert (started["shadow"], started["subscriptions"]) == ("pro@2", 1)
+    for plan in ("pro", "pro@1"):
+        seen = office("plans", "shadow", "show", plan, "--json").json
+        assert (seen["id"], seen["plan"], seen["shadow"]) == (started["id"], "pro@1", "pro@2")
+        assert (seen["requests"], seen["refused"], seen["subscriptions"]) == (0, {}, {})
+    assert "would have refused 0 of 0" in office("plans", "shadow", "show", "pro").out
+    assert "nothing is tried" in office("plans", "shadow", "show", "free").refused()
     assert office("plans", "shadow", "list", "--json").items[0]["stopped_at"] is None
     assert office("plans", "shadow", "stop", "pro@1", "--json").json["stopped_at"] is not None
     assert "nothing is tried" in office("plans", "shadow", "stop", "pro@1").refused()

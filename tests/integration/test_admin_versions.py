@@ -1,6 +1,7 @@
 """Versions of a plan over their life: who is on which, moving cohorts, taking one out of sale, shadows."""
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -15,10 +16,12 @@ from support.servers import Database
 from tallygate.admin import versions
 from tallygate.admin.records import Subscription
 from tallygate.admin.versions import is_in_cohort
-from tallygate.core.errors import ConflictError, InputError, NotFoundError
+from tallygate.core.errors import ConflictError, DependencyError, InputError, NotFoundError
+from tallygate.insights.memory import MemoryShadowLedger
 from tallygate.plans.contract import Carry
 
 DAY = timedelta(days=1)
+COUNTS = MemoryShadowLedger()
 
 
 @pytest.fixture
@@ -235,7 +238,7 @@ async def test_a_shadow_is_compiled_into_every_license_of_its_version(desk: Offi
     """Starting, moving, selling and stopping: whoever is on the version has the shadow, nobody else has."""
     old = await sell(desk, "pro@1", 2)
     (other,) = await sell(desk, "pro@2", 1)
-    started = await desk.operations.shadows.start("pro@1", "pro@2", reason="is it too tight?")
+    started = await desk.operations.shadows.start("pro@1", "pro@2", counts=COUNTS, reason="is it too tight?")
     assert (started.plan, started.shadow, started.stopped_at, started.subscriptions) == ("pro@1", "pro@2", None, 2)
     sold = await sell(desk, "pro@1", 1)
     shadows = [(await desk.subscriptions.show(each.id)).shadow for each in [*old, *sold, other]]
@@ -243,11 +246,11 @@ async def test_a_shadow_is_compiled_into_every_license_of_its_version(desk: Offi
     assert (await desk.plans.show("pro@1")).shadow == "pro@2"
     moved = await desk.contracts.change(old[0].id, "pro@2")
     assert moved.shadow is None
-    assert (await desk.operations.shadows.start("pro@1", "pro@2")).id == started.id
+    assert (await desk.operations.shadows.start("pro@1", "pro@2", counts=COUNTS)).id == started.id
     with pytest.raises(ConflictError, match="stop it first"):
-        await desk.operations.shadows.start("pro@1", "free@1")
+        await desk.operations.shadows.start("pro@1", "free@1", counts=COUNTS)
     with pytest.raises(InputError):
-        await desk.operations.shadows.start("pro@1", "pro@1")
+        await desk.operations.shadows.start("pro@1", "pro@1", counts=COUNTS)
     stopped = await desk.operations.shadows.stop("pro@1")
     assert (stopped.id, stopped.stopped_at, stopped.subscriptions) == (started.id, desk.clock.now(), 2)
     assert {(await desk.subscriptions.show(each.id)).shadow for each in [*old, *sold]} == {None}
@@ -257,12 +260,40 @@ async def test_a_shadow_is_compiled_into_every_license_of_its_version(desk: Offi
     assert [each.id for each in await desk.operations.shadows.list()] == [started.id]
 
 
+async def test_a_shadow_started_again_is_reported_from_its_start(desk: Office) -> None:
+    """Its report holds nothing of an earlier trial, all of a running one; without a store for it nothing starts."""
+    shadows, counts = desk.operations.shadows, MemoryShadowLedger()
+
+    async def seen() -> int:
+        return (await counts.report("pro@2")).requests
+
+    await counts.add(Counter({("pro@2", "", "ok"): 5}))
+    await shadows.start("pro@1", "pro@2", counts=counts)
+    assert await seen() == 0
+    await counts.add(Counter({("pro@2", "", "ok"): 7}))
+    await shadows.start("pro@1", "pro@2", counts=counts)
+    await shadows.start("free@1", "pro@2", counts=counts)
+    assert await seen() == 7
+    assert (await shadows.show("free")).plan == "free@1"
+    await shadows.stop("pro@1")
+    await shadows.stop("free@1")
+
+    class Away(MemoryShadowLedger):
+        async def forget(self, shadow: str) -> None:
+            raise DependencyError(shadow)
+
+    with pytest.raises(DependencyError):
+        await shadows.start("pro@1", "pro@2", counts=Away())
+    with pytest.raises(NotFoundError):
+        await shadows.show("pro")
+
+
 async def test_a_shadow_is_in_what_the_data_plane_reads(desk: Office) -> None:
     """It counts in places of its own, and the enforced limits are as they were."""
     (sold,) = await sell(desk, "pro@1", 1)
     secret = (await desk.tokens.issue(subscription=sold.id)).secret
     before = await desk.license_of(secret)
-    await desk.operations.shadows.start("pro@1", "free@1")
+    await desk.operations.shadows.start("pro@1", "free@1", counts=COUNTS)
     after = await desk.license_of(secret)
     assert before is not None
     assert after is not None
@@ -277,7 +308,7 @@ async def test_a_shadow_waits_for_those_who_will_come_to_its_version(desk: Offic
     shadows = desk.operations.shadows
     (early,) = await sell(desk, "free", 1)
     await desk.contracts.change(early.id, "pro@1", at=NOW + DAY)
-    assert (await shadows.start("pro@1", "pro@2")).subscriptions == 1
+    assert (await shadows.start("pro@1", "pro@2", counts=COUNTS)).subscriptions == 1
     (late,) = await sell(desk, "free", 1)
     await desk.contracts.change(late.id, "pro@1", at=NOW + DAY)
     secrets = [(await desk.tokens.issue(subscription=each.id)).secret for each in (early, late)]

@@ -69,9 +69,16 @@ async def test_what_was_done_is_told_by_object_actor_action_and_time(desk: Offic
 
 
 async def test_a_secret_pasted_into_a_reason_or_a_name_does_not_get_in(desk: Office) -> None:
-    """The log only grows, so what is once in it stays: tokens and admin keys are cut out before."""
+    """The log only grows, so what is once in it stays: tokens and admin keys are cut out before, of names too."""
     await desk.subscriptions.create("one", "pro")
-    made = await desk.tokens.issue(customer="one", name="was tg_live_0123456789abcdefghijABCDEFGHIJ012345")
+    for attempt in (
+        desk.tokens.issue(customer="one", name="was tg_live_0123456789abcdefghijABCDEFGHIJ012345"),
+        desk.customers.create("keen", "tga_0123456789abcdefghijABCDEFGHIJ012345"),
+        desk.customers.rename("one", "tga_0123456789abcdefghijABCDEFGHIJ012345"),
+    ):
+        with pytest.raises(InputError, match=r"^name: holds what looks like a secret"):
+            await attempt
+    made = await desk.tokens.issue(customer="one")
     await desk.tokens.revoke(made.record.id, f"leaked: {made.secret}, and tga_0123456789abcdefghijABCDEFGHIJ012345")
     told = str(await desk.operations.audit.list(object=made.record.id))
     assert "[hidden]" in told
@@ -129,7 +136,10 @@ INSERT INTO audit SELECT 10, at, actor, action, object, before, after, reason, '
         ("TRUNCATE audit", [9]),
         ("UPDATE audit_head SET id = 8, hash = (SELECT hash FROM audit WHERE id = 8)", [9]),
         ("UPDATE audit_head SET hash = sha256('x')", [9]),
+        ("DELETE FROM audit_head", [9]),
         (_FORGED, [10]),
+        (_FORGED.replace("SELECT 10", "SELECT 0"), [0]),
+        (_FORGED.replace("SELECT 10", "SELECT -7"), [-7]),
     ],
 )  # fmt: skip
 async def test_whoever_writes_in_the_log_is_found_out(

@@ -1,5 +1,6 @@
 """`tallygate plans`: a file is validated, applied, listed and shown."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -36,6 +37,24 @@ def test_every_mistake_is_told_with_its_line(shell: Shell, tmp_path: Path, comma
     assert shell("plans", "list", "--json").items == []
 
 
+def test_a_pipeline_reads_mistakes_as_json_and_a_file_from_a_pipe(bare_shell: Shell, sample_plans: Path) -> None:
+    """`--json` gives each mistake in parts, exit 2; `-` is standard input, for `validate` as for `apply`."""
+    ran = bare_shell("plans", "validate", "-", "--json", stdin=WRONG)
+    assert (ran.code, ran.err) == (2, "")
+    told = json.loads(ran.out)
+    assert told["is_valid"] is False
+    assert [problem["line"] for problem in told["problems"]] == [2, 3, 5, 6, 6]
+    assert told["problems"][1] == {
+        "source": "standard input",
+        "line": 3,
+        "field": "plans[0]",
+        "problem": 'unknown key "nmae"',
+        "mend": "did you mean name?",
+    }
+    assert "standard input is valid" in bare_shell("plans", "validate", "-", stdin=sample_plans.read_text()).out
+    assert "standard input:1: the file is empty" in bare_shell("plans", "validate", "-").refused()
+
+
 @pytest.mark.parametrize(
     ("content", "problem"),
     [
@@ -56,6 +75,7 @@ def test_a_file_that_is_no_plan_file_is_bad_input(
         path.write_bytes(content)
     assert problem in bare_shell("plans", "validate", str(path)).refused()
     assert "cannot be read" in bare_shell("plans", "validate", str(tmp_path)).refused()
+    assert "larger than 4 MiB" in bare_shell("plans", "validate", "/dev/zero").refused()
 
 
 def test_applying_says_what_it_did_and_does_it_once(shell: Shell, sample_plans: Path, tmp_path: Path) -> None:
@@ -98,6 +118,17 @@ def test_published_plans_are_listed_and_shown(shell: Shell, sample_plans: Path) 
     text = shell("plans", "show", "pro@1").out
     assert text.startswith("# pro@1, published 20")
     assert "limits:" in text
+    written = [line.split(":")[0] for line in text.splitlines() if line[:1].isalpha()]
+    assert written == ["key", "name", "price", "scopes", "features", "limits", "overage", "upgrade_url"]
+    assert "- name: burst\n  rate: 50/s\n" in text
+    first = shell("plans", "list", "--limit", "2", "--json").json
+    rest = shell("plans", "list", "--after", first["next_cursor"], "--json").json
+    assert [item["id"] for item in (*first["items"], *rest["items"])] == [item["id"] for item in listed]
+    rules = shell("plans", "routes", "--json").json
+    assert (rules["version"], rules["items"][-1]["match"]) == (1, "* /v1/**")
+    assert "GET /v1/reports/{id}" in shell("plans", "routes").out
+    reports = next(item for item in shell("plans", "features", "--json").items if item["id"] == "reports")
+    assert reports["plans"] == {"enterprise@1": True, "free@1": False, "pro@1": True}
     table = shell("plans", "list").out
     assert all(plan in table for plan in ("enterprise@1", "free@1", "pro@1"))
 

@@ -68,6 +68,37 @@ async def test_a_diff_tells_which_way_each_change_goes(database: Database, plan_
     ]
 
 
+async def test_a_diff_tells_of_routes(database: Database, tmp_path: Path) -> None:
+    """What the file changes for everybody at once is told beside the plans, by what a request is charged in the end."""
+    path, meters = tmp_path / "routes.yaml", "meters: {tokens: {}, input: {parent: tokens}}\n"
+    path.write_text(meters + 'routes: [{match: "GET /v1/**", cost: {input: 2, requests: 3}, scope: a}]' + OLD)
+    await published(database)
+    printed = await tallygate("plans", "diff", str(path), database=database)
+    told = printed[printed.index("routes\n") :].splitlines()
+    assert told[1:] == [
+        "  neutral GET /v1/**: the rule is new; its requests met * /**",
+        "  narrows GET /v1/**.cost.input: a request costs 2 input instead of 0",
+        "  narrows GET /v1/**.cost.requests: a request costs 3 requests instead of 1",
+        "  narrows GET /v1/**.cost.tokens: a request costs 2 tokens instead of 0",
+        "  narrows GET /v1/**.scope: asks for the scope a",
+        "  neutral * /**: the rule is gone; some of its requests meet other rules",
+        "  routes: in force for everybody as soon as they are applied",
+    ]
+    await tallygate("plans", "apply", str(path), database=database)
+    assert "routes  unchanged" in await tallygate("plans", "diff", str(path), database=database)
+    told_to_programs = json.loads(await tallygate("plans", "diff", str(path), "--json", database=database))
+    assert told_to_programs["routes"] == {"changes": []}
+
+
+async def test_a_file_without_routes_leaves_them_in_force(database: Database) -> None:
+    """Who publishes plans in a file of their own opens no door that the routes had closed; `[]` says so outright."""
+    async with office(database) as desk:
+        await desk.plans.apply(parse('routes: [{match: "GET /v1/**"}]' + OLD, "old.yaml"))
+        assert (await desk.plans.apply(parse(NEW, "new.yaml"))).routes == "unchanged"
+        assert (await desk.plans.routes())[0] == 1
+        assert (await desk.plans.apply(parse("routes: []" + NEW, "new.yaml"))).routes == "replaced"
+
+
 async def test_a_diff_is_told_to_programs(database: Database, plan_file: Path) -> None:
     """A pipeline that refuses to narrow without approval reads kinds, not sentences; nothing is published."""
     await published(database)

@@ -17,6 +17,7 @@ from tallygate.admin.answers import HELD, UnderWayError
 from tallygate.admin.rest.call import APART
 from tallygate.admin.rest.envelope import DEADLINE_S
 from tallygate.core.errors import ConflictError, StoreUnavailableError
+from tallygate.insights.memory import MemoryShadowLedger
 from tallygate.storage.postgres import Connection
 
 UNDER = {"idempotency-key": "order-1"}
@@ -124,7 +125,7 @@ async def test_a_stop_that_was_broken_off_is_finished(database: Database, office
     """A shadow ends for everybody, even when who stopped it died half way: asking again does the rest."""
     admin = await office.admin()
     (contract,) = await office.operations.subscriptions.list("acme")
-    await office.operations.shadows.start("pro@1", "free@1")
+    await office.operations.shadows.start("pro@1", "free@1", counts=MemoryShadowLedger())
 
     def stop() -> Awaitable[httpx.Response]:
         return admin.post("/v1/plans/pro/shadow/stop", json={"version": 1}, headers=UNDER)

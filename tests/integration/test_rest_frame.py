@@ -73,6 +73,13 @@ async def test_every_bad_field_is_pointed_at(rest: Rest) -> None:
     body = {"customer": "acme", "networks": ["10.0.0.0/8", "300.0.0.0/8"], "expires_at": "tomorrow", "scopes": "all"}
     told = problem(await rest.issuer.post("/v1/tokens", json=body), 422)
     assert {fault["pointer"] for fault in told["errors"]} == {"/networks/1", "/expires_at", "/scopes"}
+    contract = await rest.subscribed()
+    for at in ("soon", "2027-02-30T00:00:00Z", 7):
+        answer = await rest.admin.post(f"/v1/subscriptions/{contract['id']}/cancel", json={"at": at, "why": "?"})
+        told = {fault["pointer"]: fault["detail"] for fault in problem(answer, 422)["errors"]}
+        assert told.keys() == {"/at", "/why"}
+        assert told["/at"].startswith("write now, period-end, or an instant")
+        assert told["/why"].startswith("is not known here")
 
 
 async def test_what_a_use_case_refuses_is_pointed_at_too(rest: Rest) -> None:

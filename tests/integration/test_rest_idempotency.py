@@ -52,6 +52,29 @@ async def test_another_request_under_the_same_key_is_refused(rest: Rest) -> None
     assert (customer["key"], customer["status"]) == ("acme", "active")
 
 
+async def test_a_secret_in_the_wrong_place_is_neither_told_back_nor_kept(rest: Rest, database: Database) -> None:
+    """A refusal is stored too, and names what was wrong with a field: never a token that was typed there."""
+    contract = await rest.subscribed()
+    secret = (await rest.made("/v1/tokens", customer="acme"))["token"]
+    address = f"/v1/subscriptions/{contract['id']}"
+    requests: list[tuple[str, dict[str, object]]] = [
+        ("/v1/subscriptions", {"customer": secret, "plan": "pro"}),
+        ("/v1/subscriptions", {"customer": "acme", "plan": "pro", "timezone": secret}),
+        ("/v1/tokens", {"customer": secret}),
+        ("/v1/tokens", {"customer": "acme", "scopes": [secret]}),
+        ("/v1/tokens", {"customer": "acme", "name": secret}),
+        ("/v1/customers", {"key": "globex", "name": secret}),
+        (f"{address}/override", {"document": {"limits": {secret: {"amount": 1}}}}),
+        (f"{address}/override", {"document": {"features": {"max_projects": secret}}}),
+        (f"{address}/credits", {"limit": secret, "amount": 1}),
+    ]
+    for number, (path, body) in enumerate(requests):
+        answer = await rest.admin.post(path, json=body, headers=under(f"order-{number}"))
+        assert 400 <= answer.status_code < 500
+        assert secret not in answer.text
+    assert secret.encode() not in await everything_stored(database)
+
+
 async def test_keys_of_two_callers_are_apart(rest: Rest) -> None:
     """Nobody is answered with what somebody else did under the same key."""
     contract = await rest.subscribed()

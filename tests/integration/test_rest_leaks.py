@@ -46,6 +46,18 @@ async def send(rest: Rest, body: bytes, headers: dict[str, str] | None = None) -
     return await rest.stranger.post("/v1/leaks", content=body, headers=JSON | (headers or SIGNER.headers(body)))
 
 
+async def test_an_odd_item_keeps_no_other_token_alive(database: Database, redis_url: str) -> None:
+    """Addresses of any length, no address, a text that is no token: what is ours in the same report still ends."""
+    async with receiving(database, redis_url) as (rest, token_id, secret):
+        odd = [
+            {"token": "", "type": "x" * 300, "url": "https://example.com/" + "x" * 4000, "source": "y" * 300},
+            {"token": "z" * 9000, "url": None, "source": None, "type": None},
+        ]
+        answer = await send(rest, dumped([*odd, {"token": secret}]))
+        assert [each["label"] for each in answer.json()] == ["false_positive"] * 2 + ["true_positive"]
+        assert (await rest.viewer.get(f"/v1/tokens/{token_id}")).json()["status"] == "revoked"
+
+
 async def test_a_reported_token_is_revoked(database: Database, redis_url: str) -> None:
     """GitHub reports; the token ends; GitHub hears, by hashes, which of its findings were real."""
     async with receiving(database, redis_url) as (rest, token_id, secret):

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from support.rest import Rest, problem, running_rest
+from support.rest import Rest, problem, running_rest, together
 from support.servers import Database
 
 SOON = (datetime.now(UTC) + timedelta(days=2)).strftime("%Y-%m-%dT%H:%M:%SZ")
@@ -131,6 +131,19 @@ async def test_a_new_tier_is_published_tried_and_moved_to(rest: Rest) -> None:
         assert (await rest.admin.post(f"/v1/plans/free/versions/1/{act}")).json()["status"] == status
     assert (await rest.admin.post("/v1/plans/free/versions/1/retire")).json()["status"] == "retired"
     problem(await rest.admin.post("/v1/plans/free/versions/2/retire"), 409)
+
+
+async def test_plans_published_at_once_take_no_other_s_version_back(rest: Rest) -> None:
+    """However many are published together, each gets the versions it was given, in turn, and no old one again."""
+    keys, rounds = ("gold", "silver", "bronze"), range(1, 7)
+    for number in rounds:
+        tier = {"name": f"Number {number}", "limits": [{"name": "all", "credits": number}]}
+        answers = await together(*(rest.admin.post(f"/v1/plans/{key}/versions", json=tier) for key in keys))
+        assert {answer.status_code for answer in answers} == {201}
+    for key in keys:
+        versions = (await rest.viewer.get(f"/v1/plans/{key}/versions")).json()["items"]
+        names = {version["version"]: version["document"]["name"] for version in versions}
+        assert names == {number: f"Number {number}" for number in rounds}
 
 
 async def test_a_plan_file_is_applied_as_a_whole(rest: Rest) -> None:

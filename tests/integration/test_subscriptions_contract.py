@@ -13,6 +13,7 @@ from support.offers import offers
 from support.office import NOW, Office, office
 from support.servers import Database
 
+from tallygate.admin import contracts
 from tallygate.admin.records import Subscription, as_json
 from tallygate.core.errors import ConflictError, InputError, NotFoundError
 from tallygate.licenses.license import Phase, Standing, Terms
@@ -245,6 +246,35 @@ async def test_credits_are_granted_for_a_time(desk: Office) -> None:
             await desk.contracts.grant_credits(made.id, limit, units, expires_at=ends)
         assert wrong.value.field == field
     assert await desk.contents() == standing
+
+
+async def test_a_license_does_not_grow_with_what_is_over(desk: Office) -> None:
+    """After years of changes and grants it holds what counts from two days ago on; the record keeps everything."""
+    made = await desk.subscriptions.create("acme", "free")
+    for number in range(6):
+        desk.clock.advance((30 * DAY).total_seconds())
+        await desk.contracts.change(made.id, "free" if number % 2 else "pro")
+        await desk.contracts.grant_credits(made.id, "prepaid", 7, expires_at=desk.clock.now() + 31 * DAY)
+    now = desk.clock.now()
+    terms = await terms_of(desk, made)
+    assert [phase.starts_at for phase in terms.phases] == [now - 30 * DAY, now]
+    (prepaid,) = [limit for limit in terms.phases[0].grant.limits if limit.name == "prepaid"]
+    assert [bucket.until_at for bucket in prepaid.buckets] == [now + DAY, now + 31 * DAY]
+    shown = await desk.subscriptions.show(made.id)
+    assert (len(shown.changes), len(shown.credits), shown.plan) == (6, 6, "free@1")
+
+
+async def test_grants_that_are_over_leave_room_for_others(desk: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever grants credits each month is not stopped after a thousand months, only at so many at once."""
+    monkeypatch.setattr(contracts, "_MOST_GRANTS", 2)
+    made = await desk.subscriptions.create("acme", "pro")
+    for days in (1, 5):
+        await desk.contracts.grant_credits(made.id, "prepaid", 7, expires_at=NOW + days * DAY)
+    desk.clock.advance((3 * DAY - timedelta(seconds=1)).total_seconds())
+    with pytest.raises(ConflictError, match="has 2 grants"):
+        await desk.contracts.grant_credits(made.id, "prepaid", 7)
+    desk.clock.advance(1)
+    assert len((await desk.contracts.grant_credits(made.id, "prepaid", 7)).credits) == 3
 
 
 async def test_a_suspension_lasts_until_it_is_lifted(desk: Office) -> None:

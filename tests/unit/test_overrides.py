@@ -1,13 +1,15 @@
 """The terms a contract has of its own: every mistake named at once, and the same document back."""
 
 import json
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 from support.offers import offers
 
-from tallygate.limits.limit import EXACT_INTEGER, OnExceed
-from tallygate.plans.contract import LimitOverride, Overrides
+from tallygate.limits.limit import EXACT_INTEGER, Limit, OnExceed, unenforceable
+from tallygate.plans.compile import compile_terms
+from tallygate.plans.contract import Contract, LimitOverride, Overrides
 from tallygate.plans.overrides import (
     InvalidOverridesError,
     Known,
@@ -16,6 +18,7 @@ from tallygate.plans.overrides import (
     overrides_to_document,
     parse_overrides,
 )
+from tallygate.plans.parse import parse
 
 PLANS = {plan.key: plan for plan in offers().plans}
 KNOWN = known_of([PLANS["pro"]], ["audit_trail"])
@@ -147,3 +150,63 @@ def test_a_limit_of_a_plan_to_come_may_be_overridden() -> None:
         "burst",
     }
     assert both.limits["monthly"] == PLANS["trial"].limits[0]
+
+
+_NAMESAKES = """
+plans:
+  - key: first
+    limits:
+      - {name: units, quota: 100, period: month, on_exceed: overage, allow_until: 300 units}
+      - {name: times, quota: 100, period: month, on_exceed: overage, allow_until: 3x}
+      - {name: kind, quota: 5, period: month}
+      - {name: window, rate: 50/s}
+  - key: second
+    limits:
+      - {name: units, quota: 10000, period: month, on_exceed: overage, allow_until: 3x}
+      - {name: times, quota: 100, period: month}
+      - {name: kind, rate: 5/s}
+      - {name: window, rate: 50/366d}
+"""
+
+
+def under_terms_of_its_own(plan: str, own: dict[str, Any]) -> dict[str, Limit]:
+    """Return the limits of a contract on `plan` with overrides that were written on the first plan."""
+    plans = {plan.key: plan for plan in parse(_NAMESAKES, "test.yaml").plans}
+    overrides = parsed({"limits": own}, known_of([plans["first"]]))
+    start = datetime(2026, 6, 15, tzinfo=UTC)
+    contract = Contract("cus_1", f"{plan}@1", start, "UTC", start, overrides=overrides)
+    grant = compile_terms(contract, {f"{plan}@1": plans[plan]}).phase_at(start).grant
+    return {limit.name: limit for limit in grant.limits}
+
+
+def test_nobody_is_refused_within_the_amount_of_a_contract() -> None:
+    """A larger amount moves the hard end of its overage, whichever of the two the plan or the contract wrote."""
+    amount = under_terms_of_its_own("first", {"units": {"amount": 5000}})["units"]
+    assert (amount.amount, amount.ceiling) == (5000, 5000)
+    later = under_terms_of_its_own("second", {"units": {"ceiling": 200}})["units"]
+    assert (later.amount, later.ceiling) == (10_000, 10_000)
+    assert under_terms_of_its_own("first", {"units": {"ceiling": 200}})["units"].ceiling == 200
+
+
+@pytest.mark.parametrize("plan", ["first", "second"])
+@pytest.mark.parametrize(
+    "own",
+    [
+        {"times": {"amount": EXACT_INTEGER - 1}},
+        {"kind": {"amount": 0}},
+        {"kind": {"on_exceed": "overage", "ceiling": 9}},
+        {"window": {"burst": 1000}},
+        {"window": {"amount": EXACT_INTEGER - 1}},
+    ],
+)
+def test_terms_of_a_contract_can_be_counted_on_every_plan(plan: str, own: dict[str, Any]) -> None:
+    """What was written for one plan meets limits of the same name on another: still nothing breaks a decision."""
+    limits = under_terms_of_its_own(plan, own)
+    assert {unenforceable(limit) for limit in limits.values()} == {None}
+    assert all(limit.on_exceed is OnExceed.DENY for limit in limits.values() if limit.window_us)
+
+
+def test_a_contract_s_word_for_a_rate_is_not_taken_for_more_than_it_says() -> None:
+    """A burst is given to rates only, an overage to what can be billed."""
+    kind = under_terms_of_its_own("second", {"kind": {"amount": 7, "on_exceed": "overage"}})["kind"]
+    assert (kind.amount, kind.on_exceed, kind.ceiling) == (7, OnExceed.DENY, None)

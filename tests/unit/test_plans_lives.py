@@ -90,6 +90,14 @@ def test_a_prorated_overage_never_ends_below_its_amount(old_end: OnExceed, ceili
     assert (limit.amount, limit.ceiling) == (5050, ceiling)
 
 
+def test_quotas_of_two_counters_are_not_mixed() -> None:
+    """A quota of each token and one of the whole subscription share no counter, so a change mixes nothing."""
+    plans = {"old@1": monthly(100, per=CountedPer.TOKEN), "new@1": monthly(1000)}
+    change = PlanChange("c", START + 15 * DAY, "new@1", Carry.PRORATE)
+    terms = compile_terms(Contract("cus_1", "old@1", START, "UTC", START, changes=(change,)), plans)
+    assert terms.phase_at(change.at).grant.limits[0].amount == 1000
+
+
 def test_changing_to_the_plan_one_is_on_gains_nothing() -> None:
     """Prorated twice, each plan counts for its own time: nothing grows by changing once more."""
     plans = {"small@1": monthly(0), "large@1": monthly(3100)}

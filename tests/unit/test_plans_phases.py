@@ -14,6 +14,7 @@ from tallygate.plans.contract import Carry, Contract, CreditGrant, LimitOverride
 from tallygate.plans.document import (
     AllowUntil,
     Grace,
+    LimitMode,
     Plan,
     PlanLimit,
     Price,
@@ -194,6 +195,15 @@ def test_a_shadow_counts_in_a_place_of_its_own() -> None:
     assert phase.shadow is not None
     assert [(limit.name, limit.is_shadow) for limit in phase.shadow.limits] == [("team@1:monthly", True)]
     assert phase.grant.limits[0].is_shadow is False
+
+
+def test_a_shadow_would_not_refuse_for_a_limit_in_shadow() -> None:
+    """A limit that the tried version itself only watches is no reason it would refuse anybody for."""
+    watched = replace(quota(1), name="daily", mode=LimitMode.SHADOW)
+    tried = replace(TEAM, limits=(quota(4000), watched))
+    phase = compile_terms(replace(CONTRACT, shadows={"pro@1": "team@1"}), PLANS | {"team@1": tried}).phases[1]
+    assert phase.shadow is not None
+    assert [limit.name for limit in phase.shadow.limits] == ["team@1:monthly"]
 
 
 def test_a_shadow_comes_and_goes_with_the_plan_it_is_beside() -> None:

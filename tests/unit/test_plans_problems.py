@@ -42,6 +42,29 @@ routes:
     ]
 
 
+@pytest.mark.parametrize(
+    ("text", "fields"),
+    [
+        (
+            "plans: [{key: p, price: {amount: x, currency: usd, every: fortnight}}]",
+            ["price.amount", "price.currency", "price.every"],
+        ),
+        ("plans: [{key: p, limits: [{name: a, quota: x, period: billing, per: customer}]}]", [".quota", ".period"]),
+        (
+            "plans: [{key: p, limits: [{name: a, credits: x, refill: {amount: x, every: billing}, per: customer}]}]",
+            [".credits", ".refill.amount", ".refill.every"],
+        ),
+        ('routes: [{match: "* /**", cost: {requests: x}}, {match: GET /a}]', [".cost.requests", "routes[1]"]),
+    ],
+    ids=["price", "quota", "credits", "routes"],
+)
+def test_one_mistake_hides_no_other(text: str, fields: list[str]) -> None:
+    """What is wrong with one word of a price, a limit or a rule keeps nothing from being said of the others."""
+    told = problems(text)
+    assert len(told) == len(fields)
+    assert all(any(f"{field}: " in line for line in told) for field in fields)
+
+
 def test_the_error_is_an_input_error_with_the_first_problem() -> None:
     """Callers that know only InputError still learn a field, a problem and a mend."""
     with pytest.raises(InputError) as caught:

@@ -1,13 +1,15 @@
 """The JSON Schema of the plan file marks typical mistakes, and nothing that is shipped."""
 
+import json
 from pathlib import Path
 
 import pytest
 import yaml
 from jsonschema import Draft202012Validator
 
+from tallygate.plans.overrides import InvalidOverridesError, known_of, parse_overrides
 from tallygate.plans.parse import InvalidCatalogueError, parse
-from tallygate.plans.schema import plan_file_schema
+from tallygate.plans.schema import overrides_schema, plan_file_schema
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = sorted((ROOT / "examples").glob("*.yaml"))
@@ -141,3 +143,34 @@ def test_typical_mistakes_are_marked(text: str) -> None:
     with pytest.raises(InvalidCatalogueError):
         parse(text, "f")
     assert not is_valid(text)
+
+
+@pytest.mark.parametrize(
+    ("terms", "is_right"),
+    [
+        ({}, True),
+        ({"limits": {"monthly": {"amount": 5, "ceiling": 9, "on_exceed": "overage"}}, "scopes": {"add": ["b"]}}, True),
+        ({"features": {"seats": 7}, "scopes": {"add": [], "remove": ["a"]}}, True),
+        ({"limits": {"monthly": {}}}, False),
+        ({"limits": {"monthly": {"quota": 5}}}, False),
+        ({"limits": {"monthly": {"amount": "5"}}}, False),
+        ({"limits": {"monthly": {"amount": -1}}}, False),
+        ({"limits": [{"name": "monthly", "amount": 5}]}, False),
+        ({"features": {"seats": [7]}}, False),
+        ({"scopes": ["a"]}, False),
+        ({"scopes": {"add": ["a b"]}}, False),
+        ({"price": {"amount": "9"}}, False),
+    ],
+)
+def test_the_form_of_a_contract_s_own_terms_is_what_is_taken(terms: object, is_right: bool) -> None:  # noqa: FBT001
+    """REST's document promises of an override what reading one holds."""
+    schema = overrides_schema()
+    Draft202012Validator.check_schema(schema)
+    assert Draft202012Validator(schema).is_valid(terms) == is_right
+    limits = "[{name: monthly, quota: 1, period: day}]"
+    (plan,) = parse(f"plans: [{{key: p, scopes: [a], features: {{seats: 5}}, limits: {limits}}}]", "p").plans
+    if is_right:
+        parse_overrides(json.dumps(terms), "terms", known_of([plan]))
+    else:
+        with pytest.raises(InvalidOverridesError):
+            parse_overrides(json.dumps(terms), "terms", known_of([plan]))

@@ -8,6 +8,8 @@ from tallygate.admin.records import AuditEntry, AuditReport
 from tallygate.core.errors import InputError
 
 _BATCH = 1000
+_BEFORE_ALL = -(2**63)
+"""Numbers begin with 1: one below was put in by hand, and must not be passed over."""
 
 
 class AuditLog:
@@ -26,7 +28,7 @@ class AuditLog:
         chain = Chain()
         while True:
             async with self._desk.transaction() as rows:
-                head, entries = await rows.log.chain(chain.last_id, _BATCH)
+                head, entries = await rows.log.chain(chain.last_id if chain.entries else _BEFORE_ALL, _BATCH)
             is_last = len(entries) < _BATCH
             if number is not None and (is_last or entries[-1].id >= number):
                 chain.check_anchor(next((entry for entry in entries if entry.id == number), None), number, noted)
@@ -34,8 +36,11 @@ class AuditLog:
             chain.walk(entries)
             if is_last:
                 break
-        chain.end(*head)
-        report = None if chain.entries == 0 else f"{head[0]}:{head[1].hex()}"
+        if head is None:
+            chain.end_without_head()
+        else:
+            chain.end(*head)
+        report = None if head is None or chain.entries == 0 else f"{head[0]}:{head[1].hex()}"
         return AuditReport(not chain.problems, chain.entries, report, tuple(chain.problems))
 
     async def list(

@@ -72,6 +72,10 @@ class Chain:
         else:
             self._wrong(self.last_id, f"was put in after the end: the head names {head_id} as the newest")
 
+    def end_without_head(self) -> None:
+        """Tell that there is no head to compare the last entry with."""
+        self._wrong(self.last_id, "is the newest that is left, and the head, which would name the newest, was removed")
+
     def check_anchor(self, entry: ChainedEntry | None, number: int, noted: str) -> None:
         """Compare the entry with an anchor's number with the hash that was noted elsewhere."""
         if entry is None:

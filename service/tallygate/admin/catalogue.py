@@ -21,21 +21,19 @@ class Plans:
         self._desk = desk
 
     async def apply(
-        self, catalogue: Catalogue, *, keeps_routes: bool = False, is_dry_run: bool = False, reason: str = ""
-    ) -> AppliedCatalogue:
+        self, catalogue: Catalogue, *, is_dry_run: bool = False, reason: str = ""
+    ) -> AppliedCatalogue:  # fmt: skip
         """Publish every plan that differs from its newest version, and put the routes in force.
 
         One transaction; applying the same catalogue again changes nothing. Subscriptions stay pinned to
-        the version they have. Plans the file does not name stay as they are; with `keeps_routes` so do the
-        routes, of which the catalogue then says nothing. A dry run only says.
+        the version they have. Plans the catalogue does not name stay as they are, and so do the routes where it
+        says nothing of them. A dry run only says.
         """
         check_reason(reason)
         async with self._desk.transaction() as rows:
             await rows.plans.lock_publishing()
             changes = [await _publish(rows, plan, reason, is_dry_run=is_dry_run) for plan in catalogue.plans]
-            routes = "unchanged"
-            if not keeps_routes:
-                routes = await _put_routes(rows, catalogue, reason, is_dry_run=is_dry_run)
+            routes = await _put_routes(rows, catalogue, reason, is_dry_run=is_dry_run)
         return AppliedCatalogue(tuple(changes), routes, is_dry_run)
 
     async def show(self, ref: str) -> PlanVersion:
@@ -53,12 +51,33 @@ class Plans:
         async with self._desk.transaction() as rows:
             return await rows.plans.pins(key)
 
+    async def newest(self) -> list[PlanVersion]:
+        """Return the newest version of every plan, by key."""
+        newest: dict[str, PlanVersion] = {}
+        after = ""
+        while found := await self.list(after):
+            for version in found:
+                newest.setdefault(version.key, version)
+            after = found[-1].ref
+        return [*newest.values()]
+
+    async def features(self) -> list[Json]:
+        """Return each feature by its key, with what the newest version of each plan that has it grants."""
+        versions = await self.newest()
+        keys = sorted({key for version in versions for key in version.document["features"]})
+        return [{"id": key, "plans": _granted(versions, key)} for key in keys]
+
     async def list(self, after: str = "", limit: int = PAGE, *, key: str | None = None) -> list[PlanVersion]:
         """Return versions after the one named `after` (`pro@3`): by key, newest first; of one plan, or of all."""
         if after:
             _check_ref(after)
         async with self._desk.transaction() as rows:
             return await rows.plans.page(key, after, limit)
+
+
+def _granted(versions: list[PlanVersion], feature: str) -> Json:
+    values = {version.ref: version.document["features"] for version in versions}
+    return {ref: features[feature] for ref, features in values.items() if feature in features}
 
 
 async def need_plan(rows: Transaction, ref: str) -> PlanVersion:
@@ -114,6 +133,8 @@ async def _publish(rows: Transaction, plan: Plan, reason: str, *, is_dry_run: bo
 
 
 async def _put_routes(rows: Transaction, catalogue: Catalogue, reason: str, *, is_dry_run: bool) -> str:
+    if not catalogue.has_routes:
+        return "unchanged"
     document = routes_to_document(catalogue.routes, catalogue.meters)
     version, standing = await rows.plans.routes()
     if canonical(document) == canonical(standing):

@@ -24,6 +24,8 @@ from tallygate.plans.problems import did_you_mean
 from tallygate.plans.recent import PAST_KEPT, is_recent
 
 _MOST_GRANTS = 1000
+_MOST_AHEAD = 100
+"""Each change to come is in the license, with all that its plan grants."""
 
 
 class Contracts:
@@ -46,7 +48,8 @@ class Contracts:
         """Put a subscription on another plan version (`pro` means the newest that is offered) from `at` on.
 
         A trial ends with it. `carry` says what becomes of the units used in running periods. Raises
-        ConflictError for a version that is not offered or a subscription that has ended by then.
+        ConflictError for a version that is not offered, a subscription that has ended by then, or one with a
+        hundred changes ahead.
         """
         check_reason(reason)
         async with self._desk.transaction() as rows:
@@ -56,6 +59,9 @@ class Contracts:
             takes_force_at = max(await instant_of(rows, stored.row, before, at), before.starts_at)
             if before.ends_at is not None and before.ends_at <= takes_force_at:
                 raise ConflictError("at", f"{before.id} ends before", "choose an earlier instant, or take the end back")
+            ahead = [each for each in before.changes if each.canceled_at is None and each.at > rows.now]
+            if len(ahead) >= _MOST_AHEAD:
+                raise ConflictError("change", f"{before.id} has {_MOST_AHEAD} changes ahead", "take some back first")
             made = ChangeRecord(
                 change_id(before.changes, rows.now), takes_force_at, version.ref, carry.value, rows.now, None
             )

@@ -4,7 +4,7 @@ import re
 import unicodedata
 from datetime import datetime
 
-from tallygate.admin.desk import PAGE, Desk, check_reason, check_revision, need_customer
+from tallygate.admin.desk import PAGE, Desk, check_name, check_reason, check_revision, need_customer
 from tallygate.admin.dossier import recompile
 from tallygate.admin.records import Customer, as_json
 from tallygate.admin.transaction import Transaction
@@ -14,7 +14,6 @@ from tallygate.licenses.license import CustomerStatus
 
 _KEY = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 _ID = re.compile(r"cus_[0-9a-z]{26}")
-_NAME_CHARS = 200
 _STATUSES = tuple(CustomerStatus)
 
 
@@ -133,8 +132,7 @@ def _named(key: str | None, name: str | None) -> tuple[str, str]:
 
 def _checked_name(name: str) -> str:
     chosen = name.strip()
-    if not 1 <= len(chosen) <= _NAME_CHARS or not chosen.isprintable():
-        raise InputError("name", "cannot be used", f"use 1 to {_NAME_CHARS} printable characters")
+    check_name(chosen)
     return chosen
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from datetime import datetime
+from datetime import datetime, timedelta
 from secrets import choice
 
 from tallygate.admin.postgres import Registry, Statements
@@ -10,10 +10,13 @@ from tallygate.admin.records import Customer
 from tallygate.admin.transaction import Transaction
 from tallygate.core.clock import Clock
 from tallygate.core.errors import ConflictError, InputError, NotFoundError
+from tallygate.core.redaction import hide_secrets
 
 PAGE = 1000
 """Rows a list returns at most."""
 _REASON_CHARS = 500
+_NAME_CHARS = 200
+_CENTURY = timedelta(days=36_525)
 
 
 class Desk:
@@ -71,6 +74,20 @@ def check_revision(expected: int | None, standing: int) -> None:
     """Raise ConflictError when somebody has changed the object since revision `expected` was read."""
     if expected is not None and expected != standing:
         raise ConflictError("revision", f"is {standing}, not {expected}: it was changed meanwhile", "read it again")
+
+
+def check_name(name: str, shortest: int = 1) -> None:
+    """Raise InputError for a name that people cannot read, or that would keep a secret for all to see."""
+    if not shortest <= len(name) <= _NAME_CHARS or not (name.isprintable() or not name):
+        raise InputError("name", "cannot be used", f"use {shortest} to {_NAME_CHARS} printable characters")
+    if hide_secrets(name) != name:
+        raise InputError("name", "holds what looks like a secret", "names are stored: choose another, and revoke it")
+
+
+def check_reach(field: str, at: datetime, now: datetime) -> None:
+    """Raise InputError for an instant so far away that trials, periods and changes would leave the calendar."""
+    if abs(at - now) > _CENTURY:
+        raise InputError(field, "is more than a century away", "choose an instant nearer to now")
 
 
 def check_reason(reason: str) -> None:

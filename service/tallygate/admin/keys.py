@@ -9,16 +9,15 @@ import hashlib
 import re
 from datetime import timedelta
 
-from tallygate.admin.desk import PAGE, Desk, check_reason
+from tallygate.admin.desk import PAGE, Desk, check_name, check_reason
 from tallygate.admin.records import AdminKey, IssuedKey, Role, as_json
 from tallygate.admin.transaction import Transaction
-from tallygate.core.errors import InputError, NotFoundError
+from tallygate.core.errors import NotFoundError
 from tallygate.core.ids import new_id
 from tallygate.tokens.format import ALPHABET, BODY_LENGTH, checksum
 
 KEY_PREFIX = "tga_"
 _SHAPE = re.compile(KEY_PREFIX + rf"([0-9A-Za-z]{{{BODY_LENGTH}}})([0-9A-Za-z]{{6}})")
-_NAME_CHARS = 200
 _USE_IS_NOTED_EVERY = timedelta(hours=1)
 
 
@@ -33,8 +32,7 @@ class AdminKeys:
         """Make a key; its secret is in the answer, and nowhere else."""
         check_reason(reason)
         chosen = name.strip()
-        if not 1 <= len(chosen) <= _NAME_CHARS or not chosen.isprintable():
-            raise InputError("name", "cannot be used", f"use 1 to {_NAME_CHARS} printable characters")
+        check_name(chosen)
         async with self._desk.transaction() as rows:
             body = "".join(self._desk.choose(ALPHABET) for _ in range(BODY_LENGTH))
             secret = KEY_PREFIX + body + checksum(body)

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from tallygate.admin.desk import Desk
-from tallygate.admin.records import LeakAnswer, Token
+from tallygate.admin.records import LeakAnswer, Token, as_json
 from tallygate.admin.tokens import check_grace, revoke_all
 from tallygate.admin.transaction import Transaction
 from tallygate.core.errors import InputError
@@ -46,6 +46,11 @@ class LeakItem:
     source: str
 
 
+def pattern_of(token_format: TokenFormat) -> str:
+    """Return the regular expression of a token, and nothing longer around it."""
+    return rf"\b{token_format.pattern}\b"
+
+
 class Leaks:
     """Take reports of leaked tokens."""
 
@@ -57,7 +62,7 @@ class Leaks:
 
     def pattern(self) -> str:
         """Return the regular expression to register with partners: a token, and nothing longer around it."""
-        return rf"\b{self._format.pattern}\b"
+        return pattern_of(self._format)
 
     async def report(
         self,
@@ -80,7 +85,10 @@ class Leaks:
             before = {token.id: token for token in await rows.tokens.get(ids)}
             end = rows.now if policy is LeakPolicy.REVOKE else rows.now + grace
             await rows.tokens.mark_leaked(ids)
-            await revoke_all(rows, before.values(), "token.leaked", _REASON, at=end)
+            for token in await revoke_all(rows, before.values(), "token.leaked", _REASON, at=end):
+                old = before[token.id]
+                if token.revoked_at == old.revoked_at and token.leaked_at != old.leaked_at:  # it is only marked
+                    rows.audit("token.leaked", token.id, as_json(old), as_json(token), _REASON)
             answers = [
                 self._answer(item, None if token_id is None else before[token_id], policy, end)
                 for item, token_id in zip(items, known, strict=True)

@@ -21,10 +21,6 @@ SELECT id, key, name, status, created_at, updated_at, past_due_at, revision FROM
 -- Inputs: id. Nobody else changes the customer, or gives them a subscription, until we are done.
 SELECT id FROM customers WHERE id = $1 FOR NO KEY UPDATE;
 
--- name: hold_customer
--- Inputs: id. Nobody changes the customer until we are done; others may hold it too.
-SELECT id FROM customers WHERE id = $1 FOR SHARE;
-
 -- name: customers
 -- Inputs: id to start after, rows at most. Output: customers in order of creation.
 SELECT id, key, name, status, created_at, updated_at, past_due_at, revision
@@ -71,6 +67,14 @@ SELECT v.*, w.shadow_key || '@' || w.shadow_version AS shadow
 FROM plan_versions v LEFT JOIN plan_shadows w
     ON w.plan_key = v.plan_key AND w.plan_version = v.version AND w.stopped_at IS NULL
 WHERE v.plan_key = $1 AND v.published_at IS NOT NULL ORDER BY v.version DESC LIMIT 1;
+
+-- name: newest_version_in_shadow
+-- Inputs: key. Output: the newest version with a limit in shadow, or nothing.
+SELECT v.*, w.shadow_key || '@' || w.shadow_version AS shadow
+FROM plan_versions v LEFT JOIN plan_shadows w
+    ON w.plan_key = v.plan_key AND w.plan_version = v.version AND w.stopped_at IS NULL
+WHERE v.plan_key = $1 AND v.published_at IS NOT NULL AND v.document -> 'limits' @> '[{"mode": "shadow"}]'
+ORDER BY v.version DESC LIMIT 1;
 
 -- name: newest_offered_version
 -- Inputs: key. Output: the newest version that takes new subscriptions, or nothing.
@@ -462,8 +466,8 @@ SELECT * FROM audit WHERE (action, id) > ($1, $2) AND action <= $1 ORDER BY acti
 SELECT id FROM audit WHERE at >= $1 ORDER BY at, id LIMIT 1;
 
 -- name: audit_chain
--- Inputs: number to start after, rows at most. Output, in one snapshot: the head beside each entry; one row with
--- a null id when there are no more.
-SELECT h.id AS head_id, h.hash AS head_hash, a.* FROM audit_head h LEFT JOIN LATERAL (
+-- Inputs: number to start after, rows at most. Output, in one snapshot: the head (nulls when somebody took it away)
+-- beside each entry; one row with a null id when there are no more.
+SELECT h.id AS head_id, h.hash AS head_hash, a.* FROM (SELECT) one LEFT JOIN audit_head h ON true LEFT JOIN LATERAL (
     SELECT * FROM audit WHERE id > $1 ORDER BY id LIMIT $2) a ON true
 ORDER BY a.id;

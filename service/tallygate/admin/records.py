@@ -1,6 +1,7 @@
 """What people see of customers, plans, subscriptions and tokens; `as_json` is their REST representation."""
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import Enum, StrEnum
@@ -219,8 +220,9 @@ class AppliedCatalogue:
 class Migration:
     """What moving a cohort did, or would do.
 
-    `eligible` subscriptions were on `from_plan`; of those in the cohort `moved` went, and `trialing` stay
-    until their trial is over, since a change would end it.
+    `eligible` subscriptions were on `from_plan`; of those in the cohort `moved` went, `trialing` stay until
+    their trial is over, since a change would end it, and `ended` stay for good: their trial ended in suspension or
+    cancellation, and a change would serve them again.
     """
 
     from_plan: str
@@ -229,6 +231,7 @@ class Migration:
     eligible: int
     moved: int
     trialing: int
+    ended: int
     is_dry_run: bool
 
 
@@ -242,6 +245,35 @@ class Shadow:
     started_at: datetime
     stopped_at: datetime | None
     subscriptions: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class LimitInShadow:
+    """A limit in shadow of a plan version: the requests it saw, and those it would have refused, and why and whose."""
+
+    name: str
+    requests: int
+    refused: Mapping[str, int]
+    subscriptions: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class InShadow:
+    """What is in shadow on `plan` and what it has seen: the version tried beside it, and its own `limits` in shadow.
+
+    Without a version that is tried `id`, `shadow` and `started_at` are null, and nothing was seen. A limit has been
+    looking on since its version was published. `subscriptions` are those that would have been refused most.
+    """
+
+    id: str | None
+    plan: str
+    shadow: str | None
+    started_at: datetime | None
+    stopped_at: datetime | None
+    requests: int
+    refused: Mapping[str, int]
+    subscriptions: Mapping[str, int]
+    limits: tuple[LimitInShadow, ...]
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,19 +1,27 @@
 """Use cases of shadows: trying a version beside the one in force, on live traffic, without any effect.
 
+A limit in shadow (`mode: shadow`) is tried by the version it belongs to, from its publication on; it is only shown here.
+
 While a shadow runs, every phase on the version beside which it runs carries the tried one too (`Phase.shadow`),
 so whoever comes to that version later, by a scheduled change or the end of a trial, has it from that instant on.
 The subscriptions are compiled anew in batches, each a transaction of its own; starting again what was broken
 off compiles the rest.
 """
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 from tallygate.admin.catalogue import need_version
 from tallygate.admin.desk import PAGE, Desk, check_reason
 from tallygate.admin.dossier import recompile
-from tallygate.admin.records import PlanVersion, Shadow, as_json
+from tallygate.admin.records import InShadow, LimitInShadow, PlanVersion, Shadow, as_json
+from tallygate.admin.rows.plans import split_ref
+from tallygate.admin.transaction import Transaction
 from tallygate.core.errors import ConflictError, InputError, NotFoundError
 from tallygate.core.ids import new_id
+from tallygate.insights.shadow import NOTHING_SEEN, ShadowLedger
+from tallygate.licenses.license import limit_ref
+from tallygate.plans.codec import plan_from_document
+from tallygate.plans.document import LimitMode
 
 _BATCH = 200
 
@@ -25,8 +33,12 @@ class Shadows:
         """Work at `desk`."""
         self._desk = desk
 
-    async def start(self, ref: str, shadow_ref: str, *, reason: str = "") -> Shadow:
-        """Try `shadow_ref` beside `ref`, for all who are or will be on `ref`; raise ConflictError beside another."""
+    async def start(self, ref: str, shadow_ref: str, *, counts: ShadowLedger, reason: str = "") -> Shadow:
+        """Try `shadow_ref` beside `ref`, for all who are or will be on `ref`; raise ConflictError beside another.
+
+        What `counts` hold of it from an earlier trial beside `ref` is forgotten. Raises DependencyError, and starts
+        nothing, when they do not answer.
+        """
         check_reason(reason)
         async with self._desk.transaction() as rows:
             plan, tried = await need_version(rows, ref), await need_version(rows, shadow_ref)
@@ -38,6 +50,7 @@ class Shadows:
                 raise ConflictError("plan", f"{running.shadow} is being tried beside {ref}", "stop it first")
             if running is None:
                 running = Shadow(new_id("shd", rows.now), plan.ref, tried.ref, rows.now, None)
+                await counts.forget(plan.ref, tried.ref)
                 await rows.plans.insert_shadow(running)
                 rows.audit("plan.shadow_start", plan.ref, None, as_json(running), reason)
         return replace(running, subscriptions=await self._recompile(plan))
@@ -55,12 +68,33 @@ class Shadows:
                 stopped = replace(running, stopped_at=rows.now)
                 rows.audit("plan.shadow_stop", plan.ref, as_json(running), as_json(stopped), reason)
         count = await self._recompile(plan)
-        return replace(_running(ref, stopped), subscriptions=count)
+        if stopped is None:
+            raise NotFoundError("shadow", f"nothing is tried beside {ref}", "see `tallygate plans shadow start`")
+        return replace(stopped, subscriptions=count)
 
-    async def show(self, ref: str) -> Shadow:
-        """Return what is tried beside `ref` now; raise NotFoundError."""
+    async def show(self, ref: str, *, counts: ShadowLedger) -> InShadow:
+        """Return what is in shadow on `ref` now, and what `counts` hold of it; raise NotFoundError where nothing is.
+
+        `pro` without a version is the newest of its versions that another is tried beside; where there is none, the
+        newest with a limit in shadow. Raises DependencyError when the counts do not answer.
+        """
         async with self._desk.transaction() as rows:
-            return _running(ref, await rows.plans.running_shadow(await need_version(rows, ref)))
+            plan = await _looked_at(rows, ref)
+            running = await rows.plans.running_shadow(plan)
+        limits = _limits_in_shadow(plan)
+        if running is None and not limits:
+            raise _nothing_in_shadow(ref)
+        seen = NOTHING_SEEN if running is None else await counts.report(plan.ref, running.shadow)
+        seen_by = {name: await counts.report(plan.ref, limit_ref(plan.ref, name)) for name in limits}
+        return InShadow(
+            id=running and running.id,
+            plan=plan.ref,
+            shadow=running and running.shadow,
+            started_at=running and running.started_at,
+            stopped_at=None,
+            **asdict(seen),
+            limits=tuple(LimitInShadow(name, **asdict(report)) for name, report in seen_by.items()),
+        )
 
     async def list(self, after: str = "", limit: int = PAGE) -> list[Shadow]:
         """Return shadows in order of their start, stopped ones too, after the id `after`."""
@@ -81,7 +115,22 @@ class Shadows:
             after = ids[-1]
 
 
-def _running(ref: str, shadow: Shadow | None) -> Shadow:
-    if shadow is None:
-        raise NotFoundError("shadow", f"nothing is tried beside {ref}", "see `tallygate plans shadow start`")
-    return shadow
+async def _looked_at(rows: Transaction, ref: str) -> PlanVersion:
+    if "@" in ref:
+        return await need_version(rows, ref)
+    tried_beside = [each for each in await rows.plans.running_shadows() if split_ref(each)[0] == ref]
+    if tried_beside:
+        return await need_version(rows, max(tried_beside, key=split_ref))
+    version = await rows.plans.newest_in_shadow(ref)
+    if version is None:
+        raise _nothing_in_shadow(ref)
+    return version
+
+
+def _limits_in_shadow(plan: PlanVersion) -> list[str]:
+    return [limit.name for limit in plan_from_document(plan.document).limits if limit.mode is LimitMode.SHADOW]
+
+
+def _nothing_in_shadow(ref: str) -> NotFoundError:
+    problem = f"nothing is tried beside {ref}, and no limit of it is in shadow"
+    return NotFoundError("shadow", problem, "see `tallygate plans shadow start`")

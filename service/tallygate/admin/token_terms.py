@@ -34,7 +34,8 @@ async def contract_for(
     if not found:
         raise ConflictError("customer", f"{payer.key} has no subscription", "see `tallygate subscriptions create`")
     if len(found) > 1:
-        raise ConflictError("customer", f"{payer.key} has {len(found)} subscriptions", "name one with --subscription")
+        mend = "name one with --subscription or --env"
+        raise ConflictError("customer", f"{payer.key} has {len(found)} subscriptions", mend)
     return found[0]
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from tallygate.admin.desk import PAGE, Desk, check_reason, check_revision, need_customer
+from tallygate.admin.desk import PAGE, Desk, check_name, check_reason, check_revision, need_customer
 from tallygate.admin.dossier import need_subscription
 from tallygate.admin.records import UNSET, IssuedToken, Token, Unset, as_json
 from tallygate.admin.rows.tokens import TokenScope
@@ -21,7 +21,6 @@ from tallygate.tokens.format import Environment, TokenFormat, TokenText
 from tallygate.tokens.mint import mint
 
 _HINT_CHARS = 4
-_NAME_CHARS = 200
 _LONGEST_GRACE = timedelta(days=36_525)
 
 
@@ -52,8 +51,7 @@ class Tokens:
         `scopes` None gives all of the plan's. Raises InputError naming what cannot be used.
         """
         check_reason(reason)
-        if len(name) > _NAME_CHARS or not (name.isprintable() or not name):
-            raise InputError("name", "cannot be used", f"use up to {_NAME_CHARS} printable characters")
+        check_name(name, 0)
         async with self._desk.transaction() as rows:
             check_expiry(not_before_at, expires_at, rows.now)
             contract = await contract_for(rows, customer, subscription, environment)

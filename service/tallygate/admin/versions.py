@@ -6,25 +6,26 @@ is held for long; who is in the cohort follows from the subscription's id alone,
 off is finished by running it again.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
 from hashlib import sha256
 
 from tallygate.admin.catalogue import need_offered, need_version
-from tallygate.admin.desk import Desk, check_reason, check_revision
-from tallygate.admin.dossier import change_id, recompile, record_of
+from tallygate.admin.desk import Desk, check_reach, check_reason, check_revision
+from tallygate.admin.dossier import change_id, contract_of, plans_of, recompile, record_of
 from tallygate.admin.records import ChangeRecord, Json, Migration, PlanVersion, Subscription, as_json, version_as_json
 from tallygate.admin.rows.subscriptions import StoredContract
 from tallygate.admin.transaction import Transaction
 from tallygate.core.errors import ConflictError, InputError
 from tallygate.licenses.license import Standing
+from tallygate.plans.compile import standing_by_plans
 from tallygate.plans.contract import Carry
 
 BATCH = 200
 """Subscriptions moved in one transaction."""
 _HUNDREDTHS = 10_000
-_TRIALING = Standing.TRIALING.value
 
 
 class Versions:
@@ -81,7 +82,8 @@ class Versions:
         """Put the `percent` (0 to 100, in hundredths) of those who are on `from_ref` onto `to_ref`, now or `at`.
 
         The same percentage is the same cohort, and a higher one adds to it, so moving back the other way
-        round with the same percentage brings back who went. Trials are left to end first.
+        round with the same percentage brings back who went. Trials are left to end first, also those that are
+        paused or lie ahead, and one that ended in suspension or cancellation stays ended.
         """
         check_reason(reason)
         _check_percent(percent)
@@ -91,8 +93,9 @@ class Versions:
                 raise InputError("plan", f"{old.ref} is where they are", "name another version")
             if at is not None and at < rows.now:
                 raise InputError("at", "lies in the past", "choose now, or an instant to come")
+            check_reach("at", at or rows.now, rows.now)
         move = _Move(old, new, percent, carry, at, reason)
-        done = Migration(old.ref, new.ref, f"{percent:f}", 0, 0, 0, is_dry_run)
+        done = Migration(old.ref, new.ref, f"{percent:f}", 0, 0, 0, 0, is_dry_run)
         after: str | None = ""
         while after is not None:
             async with self._desk.transaction() as rows:
@@ -102,6 +105,7 @@ class Versions:
                 eligible=done.eligible + step.eligible,
                 moved=done.moved + step.moved,
                 trialing=done.trialing + step.trialing,
+                ended=done.ended + step.ended,
             )
         return done
 
@@ -132,11 +136,23 @@ async def _batch(rows: Transaction, move: _Move, after: str, *, is_dry_run: bool
     records = {each.row.id: record_of(each, rows.now) for each in stored}
     eligible = [each for each in stored if records[each.row.id].plan == move.old.ref and not _will_move(each, move)]
     chosen = [each for each in eligible if is_in_cohort(each.row.id, move.percent)]
-    going = [each for each in chosen if records[each.row.id].status != _TRIALING]
+    standings = await _standings(rows, chosen)
+    going = [each for each, standing in zip(chosen, standings, strict=True) if standing is Standing.ACTIVE]
+    trialing = standings.count(Standing.TRIALING)
     if not is_dry_run and going:
         await _move(rows, move, [records[each.row.id] for each in going])
-    step = Migration(move.old.ref, move.new.ref, "", len(eligible), len(going), len(chosen) - len(going), is_dry_run)
-    return step, ids[-1] if len(ids) == BATCH else None
+    counts = len(eligible), len(going), trialing, len(chosen) - len(going) - trialing
+    return Migration(move.old.ref, move.new.ref, "", *counts, is_dry_run), ids[-1] if len(ids) == BATCH else None
+
+
+async def _standings(rows: Transaction, stored: Sequence[StoredContract]) -> list[Standing]:
+    """Return what the plans of each make of it, whatever its payment or a suspension hides."""
+    contracts = [contract_of(each) for each in stored]
+    plans = await plans_of(rows, [ref for contract in contracts for ref in contract.plans])
+    return [
+        standing_by_plans(contract, plans, rows.now, each.row.first_used_at)
+        for contract, each in zip(contracts, stored, strict=True)
+    ]
 
 
 async def _move(rows: Transaction, move: _Move, going: list[Subscription]) -> None:

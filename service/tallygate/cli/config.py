@@ -10,7 +10,7 @@ from tallygate.core.errors import InputError
 from tallygate.probes import host_and_port
 from tallygate.storage.redis_url import parse_redis_url
 from tallygate.transport.tls import TlsFiles
-from tallygate.workers.endpoints import endpoints, shared_endpoint
+from tallygate.workers.endpoints import endpoints, refuse_unshareable
 
 app = noun("config", example="show")
 _NEEDED_TO_SERVE = ("postgres_dsn", "redis_url", "pepper")
@@ -67,7 +67,7 @@ def _check_addresses(values: settings.Settings) -> None:
 
 def _check_endpoints(values: settings.Settings) -> None:
     if values.workers > 1 and values.worker_endpoints == "shared":
-        shared_endpoint(values.listen, values.transport)
+        refuse_unshareable(values.listen)
     else:
         endpoints(values.listen, values.workers)
 

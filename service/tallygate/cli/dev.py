@@ -4,7 +4,7 @@ import asyncio
 import signal
 import tempfile
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Annotated
@@ -18,6 +18,7 @@ from tallygate.cli.shipped import shipped
 from tallygate.cli.smoke import smoke as run_smoke
 from tallygate.cli.system import System, running_system
 from tallygate.core.errors import InputError
+from tallygate.devservers.ports import LOOPBACK, free_ports
 from tallygate.plans.document import Catalogue
 from tallygate.plans.parse import parse
 
@@ -35,6 +36,9 @@ def dev(
         int | None, typer.Option(min=0, max=65535, help="Where Envoy listens; 8080 if left out.", show_default=False)
     ] = None,
     plans: Annotated[Path | None, typer.Option(help="Your own plan file instead of the sample.")] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, max=256, help="Worker processes; 1 if left out.", show_default=False)
+    ] = None,
     smoke: Annotated[bool, typer.Option("--smoke", help="Drive real requests, print what came back, stop.")] = False,
 ) -> None:
     """Run Postgres, Valkey, a sample API, Tallygate and Envoy here until Ctrl-C.
@@ -46,27 +50,37 @@ def dev(
     if not catalogue.plans:
         raise InputError(str(plans), "has no plans", "give at least one")
     if smoke:
-        raise typer.Exit(asyncio.run(_smoke(data_dir, port, catalogue)))
+        raise typer.Exit(asyncio.run(_smoke(data_dir, port, catalogue, _settings(workers))))
     chosen_port = _DEFAULT_PORT if port is None else port
-    asyncio.run(_dev(data_dir or Path(".tallygate"), chosen_port, catalogue))
+    asyncio.run(_dev(data_dir or Path(".tallygate"), chosen_port, catalogue, _settings(workers)))
 
 
-async def _dev(data_dir: Path, port: int, catalogue: Catalogue) -> None:
+def _settings(workers: int | None) -> dict[str, str]:
+    """Return what `serve` is told beside its usual settings: as many ports in a row as there are workers."""
+    if workers is None:
+        return {}
+    return {"WORKERS": str(workers), "LISTEN": f"{LOOPBACK}:{free_ports(workers)}"}
+
+
+async def _dev(data_dir: Path, port: int, catalogue: Catalogue, settings: Mapping[str, str]) -> None:
     started = time.monotonic()
     try:
-        async with _stopped_by_signals(), running_system(data_dir, catalogue, port=port) as system:
+        async with _stopped_by_signals(), running_system(data_dir, catalogue, port=port, settings=settings) as system:
             _introduce(system, time.monotonic() - started)
             await asyncio.Event().wait()
     except asyncio.CancelledError:
         typer.echo("stopped")
 
 
-async def _smoke(data_dir: Path | None, port: int | None, catalogue: Catalogue) -> int:
+async def _smoke(data_dir: Path | None, port: int | None, catalogue: Catalogue, settings: Mapping[str, str]) -> int:
     started = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="tallygate-smoke-") as temporary:
         Path(temporary).chmod(0o711)  # so that a Postgres that had to become `nobody` reaches its part
         directory = data_dir or Path(temporary) / "data"
-        async with _stopped_by_signals(), running_system(directory, catalogue, port=port or 0) as system:
+        async with (
+            _stopped_by_signals(),
+            running_system(directory, catalogue, port=port or 0, settings=settings) as system,
+        ):
             typer.echo(f"up in {time.monotonic() - started:.1f} s, Envoy at {system.gateway_url}")
             return 0 if await run_smoke(system) else 1
 

@@ -2,12 +2,15 @@
 
 import re
 
+import typer
+
+from tallygate.admin.leaks import pattern_of
 from tallygate.admin.records import Json
 from tallygate.admin.records import as_json as represent
 from tallygate.cli.context import with_control_plane
 from tallygate.cli.given_settings import load_settings
 from tallygate.cli.options import TokenRef, token_of
-from tallygate.cli.output import AsJson, complain, print_object
+from tallygate.cli.output import AsJson, complain, print_json, print_object
 from tallygate.core.errors import InputError, NotFoundError
 from tallygate.tokens.format import TokenFormat
 
@@ -27,8 +30,28 @@ def inspect(token: TokenRef, as_json: AsJson = False) -> None:
     try:
         state = represent(with_control_plane(lambda control: control.tokens.show(text)))
     except NotFoundError:
-        state = {"status": "unknown"}
-    print_object(found | state, as_json=as_json)
+        print_object(found | {"status": "unknown"}, as_json=as_json)
+        return
+    print_object(found | (state if as_json else state | told(state)), as_json=as_json)
+
+
+def pattern(as_json: AsJson = False) -> None:
+    """Print the regular expression of tokens. Register it with secret-scanning partners."""
+    found = pattern_of(TokenFormat(load_settings().values.token_prefix))
+    if as_json:
+        print_json({"pattern": found})
+    else:
+        typer.echo(found)
+
+
+def told(token: Json) -> Json:
+    """Return in words what an empty field of a token means."""
+    return {
+        "scopes": "all of its plan's" if token["scopes"] is None else token["scopes"],
+        "networks": token["networks"] or "any",
+        "expires_at": token["expires_at"] or "never",
+        "last_used_at": token["last_used_at"] or "never",
+    }
 
 
 def _malformation(text: str, prefix: str) -> str:

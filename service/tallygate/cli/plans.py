@@ -1,5 +1,7 @@
 """`tallygate plans`: plans as a file."""
 
+import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -14,26 +16,35 @@ from tallygate.cli.context import with_control_plane
 from tallygate.cli.nouns import noun
 from tallygate.cli.output import AsJson, print_json, print_list
 from tallygate.core.errors import InputError, NotFoundError
-from tallygate.plans.codec import plan_from_document
+from tallygate.plans.codec import plan_from_document, plan_to_document, routes_from_document
 from tallygate.plans.diff import diff as compare
+from tallygate.plans.diff_routes import diff_routes
 from tallygate.plans.document import Catalogue, Plan
-from tallygate.plans.parse import parse
+from tallygate.plans.meters import expand_routes
+from tallygate.plans.parse import InvalidCatalogueError, parse
 from tallygate.plans.schema import plan_file_schema
 
 app = noun("plans", example="apply plans.yaml --dry-run")
+_STDIN = Path("-")
 _MAXIMUM_BYTES = 4 * 1024 * 1024
 
-File = Annotated[Path, typer.Argument(metavar="FILE", help="A plan file in YAML.")]
+File = Annotated[Path, typer.Argument(metavar="FILE|-", help="A plan file in YAML; - reads it from standard input.")]
 
 
 @app.command()
 def validate(file: File, as_json: AsJson = False) -> None:
     """Check a plan file. Every error is told, with its line and its mend."""
-    catalogue = read_catalogue(file)
+    try:
+        catalogue = read_catalogue(file)
+    except InvalidCatalogueError as error:
+        if not as_json:
+            raise
+        print_json({"is_valid": False, "problems": [asdict(problem) for problem in error.problems]})
+        raise typer.Exit(2) from None
     if as_json:
         print_json({"is_valid": True, "plans": [plan.key for plan in catalogue.plans]})
     else:
-        typer.echo(f"{file} is valid: {len(catalogue.plans)} plans, {len(catalogue.routes)} routes")
+        typer.echo(f"{_name(file)} is valid: {len(catalogue.plans)} plans, {len(catalogue.routes)} routes")
 
 
 @app.command()
@@ -47,15 +58,20 @@ def diff(file: File, as_json: AsJson = False) -> None:
     """Say what a plan file would change. Tells which way each change goes, and who has the plan."""
     catalogue = read_catalogue(file)
 
-    async def compare_all(control: Operations) -> list[Json]:
-        return [await _compared(control, plan) for plan in catalogue.plans]
+    async def compare_all(control: Operations) -> tuple[list[Json], list[Json]]:
+        plans = [await _compared(control, plan) for plan in catalogue.plans]
+        return plans, await _compared_routes(control, catalogue)
 
-    found = with_control_plane(compare_all)
+    found, routes = with_control_plane(compare_all)
     if as_json:
-        print_json({"plans": found})
+        print_json({"plans": found, "routes": {"changes": routes}})
         return
     for plan in found:
         _tell(plan)
+    if catalogue.has_routes:
+        _tell({"plan": "routes", "newest": None, "changes": routes, "subscriptions": {}})
+    if routes:
+        typer.echo("  routes: in force for everybody as soon as they are applied")
 
 
 @app.command()
@@ -79,10 +95,16 @@ def apply(
 
 
 @app.command("list")
-def list_(as_json: AsJson = False) -> None:
-    """List published plan versions, newest first."""
-    found = with_control_plane(lambda control: control.plans.list())
-    print_list([version_as_json(item) for item in found], ("id", "name", "status", "published_at"), as_json=as_json)
+def list_(
+    after: Annotated[str, typer.Option(help="Start after this version.")] = "",
+    limit: Annotated[int, typer.Option(min=1, max=1000, help="Rows at most.")] = 100,
+    as_json: AsJson = False,
+) -> None:
+    """List published plan versions by key, newest first."""
+    found = with_control_plane(lambda control: control.plans.list(after, limit))
+    more = found[-1].ref if len(found) == limit else None
+    columns = ("id", "name", "status", "published_at")
+    print_list([version_as_json(item) for item in found], columns, as_json=as_json, next_cursor=more)
 
 
 @app.command()
@@ -94,8 +116,27 @@ def show(
     if as_json:
         print_json(version_as_json(version))
         return
+    as_written = plan_to_document(plan_from_document(version.document))  # Postgres keeps keys in an order of its own
     typer.echo(f"# {version.ref}, published {version.published_at:%Y-%m-%d %H:%M:%S} UTC, revision {version.revision}")
-    typer.echo(yaml.safe_dump(version.document, sort_keys=False, allow_unicode=True), nl=False)
+    typer.echo(yaml.safe_dump(as_written, sort_keys=False, allow_unicode=True), nl=False)
+
+
+@app.command()
+def routes(as_json: AsJson = False) -> None:
+    """Show the routes in force, in the order they are asked. Costs are those counted up the tree of meters."""
+    version, rules = with_control_plane(lambda control: control.plans.routes())
+    if as_json:
+        print_json({"version": version, "items": rules, "next_cursor": None})
+    else:
+        rows = [rule | {"cost": rule.get("counts") or rule["cost"]} for rule in rules]
+        print_list(rows, ("match", "cost", "scope", "feature"), as_json=False)
+
+
+@app.command()
+def features(as_json: AsJson = False) -> None:
+    """List every feature, with what the newest version of each plan grants."""
+    found = with_control_plane(lambda control: control.plans.features())
+    print_list(found, ("id", "plans"), as_json=as_json)
 
 
 async def _compared(control: Operations, plan: Plan) -> Json:
@@ -114,6 +155,15 @@ async def _compared(control: Operations, plan: Plan) -> Json:
     }
 
 
+async def _compared_routes(control: Operations, catalogue: Catalogue) -> list[Json]:
+    """Return how the routes differ from those in force, by what a request is charged in the end."""
+    if not catalogue.has_routes:
+        return []
+    _, standing = await control.plans.routes()
+    charged = routes_from_document([rule | {"cost": rule.get("counts") or rule["cost"]} for rule in standing])
+    return [represent(change) for change in diff_routes(charged, expand_routes(catalogue.routes, catalogue.meters))]
+
+
 def _tell(plan: Json) -> None:
     typer.echo(f"{plan['newest'] or plan['plan']}" + ("" if plan["changes"] else "  unchanged"))
     for change in plan["changes"]:
@@ -130,15 +180,26 @@ def _tell_how_to_move(newest: str) -> None:
 
 
 def read_catalogue(path: Path) -> Catalogue:
-    """Read and validate a plan file; raise InputError (with every problem) for one that cannot be used."""
+    """Read and validate a plan file, or standard input for `-`.
+
+    Raises InvalidCatalogueError (with every problem) for one that cannot be used, InputError for no file at all.
+    """
     try:
-        if path.stat().st_size > _MAXIMUM_BYTES:
+        if path == _STDIN:
+            return parse(sys.stdin.read(_MAXIMUM_BYTES), _name(path))
+        with path.open("rb") as file:  # a device has no size to ask for, and no end
+            content = file.read(_MAXIMUM_BYTES + 1)
+        if len(content) > _MAXIMUM_BYTES:
             raise InputError(str(path), "is larger than 4 MiB", "is it a plan file?")
-        return parse(path.read_bytes().decode(), str(path))
+        return parse(content.decode(), str(path))
     except OSError as error:
         raise InputError(str(path), f"cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:
-        raise InputError(str(path), "is not UTF-8 text", "save it as UTF-8") from None
+        raise InputError(_name(path), "is not UTF-8 text", "save it as UTF-8") from None
+
+
+def _name(path: Path) -> str:
+    return "standard input" if path == _STDIN else str(path)
 
 
 versions.add_to(app)

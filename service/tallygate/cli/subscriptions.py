@@ -21,6 +21,8 @@ from tallygate.plans.contract import Carry
 from tallygate.tokens.format import Environment
 
 app = noun("subscriptions", example="create --customer acme --plan pro")
+_MAXIMUM_CHARS = 4 * 1024 * 1024
+"""Far more than overrides may have; a device has no end."""
 _COLUMNS = ("id", "customer", "plan", "environment", "status", "starts_at", "ends_at")
 
 Ref = Annotated[str, typer.Argument(metavar="SUBSCRIPTION", help="Id.")]
@@ -229,9 +231,10 @@ def _when(text: str) -> When:
 def _text(file: str) -> tuple[str, str]:
     """Return the text of a file or of standard input, and what to call it in messages."""
     if file == "-":
-        return sys.stdin.read(), "standard input"
+        return sys.stdin.read(_MAXIMUM_CHARS), "standard input"
     try:
-        return Path(file).read_text(encoding="utf-8"), file
+        with Path(file).open(encoding="utf-8") as opened:
+            return opened.read(_MAXIMUM_CHARS), file
     except OSError as error:
         raise InputError(file, f"cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:

@@ -25,16 +25,18 @@ from tallygate.cli.shipped import shipped
 from tallygate.core.errors import InputError
 from tallygate.devservers.directory import exclusive, secret_in
 from tallygate.devservers.envoy import EmbeddedEnvoy
-from tallygate.devservers.envoy_config import with_endpoints
+from tallygate.devservers.envoy_config import Address, with_endpoints
 from tallygate.devservers.ports import LOOPBACK, free_port
 from tallygate.devservers.postgres import EmbeddedPostgres
 from tallygate.devservers.process import Child, Program, running
 from tallygate.devservers.upstream import SampleUpstream
 from tallygate.devservers.valkey import EmbeddedValkey
 from tallygate.plans.document import Catalogue
-from tallygate.settings import PREFIX, load
+from tallygate.settings import PREFIX, Settings, load
 from tallygate.storage.migrate import migrate
 from tallygate.storage.postgres import connect
+from tallygate.transport.listening import ListenAddress
+from tallygate.workers.endpoints import endpoints
 
 _DATABASE = "tallygate"
 _DATA_PLANE_LOGIN = "tallygate_dev"
@@ -117,7 +119,7 @@ async def running_system(
         config = _write_config(data_dir, environment | {"POSTGRES_DSN": data_plane_dsn})
         await started.enter_async_context(_serving(config, logs, environment["METRICS_LISTEN"]))
         envoy = await started.enter_async_context(
-            _envoy(envoy_config or shipped(_ENVOY_CONFIG), data_dir / "envoy", environment["LISTEN"], upstream, port)
+            _envoy(envoy_config or shipped(_ENVOY_CONFIG), data_dir / "envoy", _endpoints(values), upstream, port)
         )
         environment |= {
             "ADMIN_LISTEN": api.address,
@@ -176,7 +178,7 @@ def _write_config(data_dir: Path, environment: Mapping[str, str]) -> Path:
     """Write the settings of the child, which a command line or an environment would show to others."""
     path = data_dir / "serve.toml"
     path.touch(mode=0o600)
-    values = {name.lower(): value for name, value in environment.items()} | {"drain_s": 0}
+    values = {"drain_s": "0"} | {name.lower(): value for name, value in environment.items()}
     # A JSON string of plain text is a TOML string too.
     path.write_text("".join(f"{name} = {json.dumps(value)}\n" for name, value in values.items()))
     return path
@@ -200,15 +202,21 @@ async def _serving(config: Path, logs: Path, metrics: str) -> AsyncIterator[None
         yield
 
 
+def _endpoints(values: Settings) -> list[Address]:
+    """Return what Envoy asks: each worker's endpoint, or the one they share."""
+    is_shared = values.worker_endpoints == "shared"
+    listened = map(ListenAddress.parse, endpoints(values.listen, 1 if is_shared else values.workers))
+    return [(one.host, one.port) if one.path is None else Path(one.path) for one in listened]
+
+
 @asynccontextmanager
 async def _envoy(
-    config: str, run_dir: Path, listen: str, upstream: SampleUpstream, port: int
+    config: str, run_dir: Path, checks: list[Address], upstream: SampleUpstream, port: int
 ) -> AsyncIterator[EmbeddedEnvoy]:
-    host, _, check_port = listen.rpartition(":")
     text = with_endpoints(
         config,
         listeners={"gateway": (LOOPBACK, port)},
-        clusters={"tallygate": (host, int(check_port)), "upstream": (upstream.host, upstream.port)},
+        clusters={"tallygate": checks, "upstream": (upstream.host, upstream.port)},
     )
     async with EmbeddedEnvoy(text, run_dir=run_dir) as envoy:
         yield envoy

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from tallygate.admin.operations import Operations
-from tallygate.admin.records import UNSET, IssuedToken, Json, Revocation, Token, Unset, issued_as_json
+from tallygate.admin.records import UNSET, IssuedToken, Revocation, Token, Unset, issued_as_json
 from tallygate.admin.records import as_json as represent
 from tallygate.admin.revocations import TokenFilter
 from tallygate.cli import inspection
@@ -235,17 +235,7 @@ def _print_secret(issued: IssuedToken, *, as_json: bool) -> None:
 
 def _print(token: Token, *, as_json: bool) -> None:
     value = represent(token)
-    print_object(value if as_json else value | _told(value), as_json=as_json)
-
-
-def _told(token: Json) -> Json:
-    """Return in words what an empty field of a token means."""
-    return {
-        "scopes": "all of its plan's" if token["scopes"] is None else token["scopes"],
-        "networks": token["networks"] or "any",
-        "expires_at": token["expires_at"] or "never",
-        "last_used_at": token["last_used_at"] or "never",
-    }
+    print_object(value if as_json else value | inspection.told(value), as_json=as_json)
 
 
 def _words(texts: list[str]) -> tuple[str, ...]:
@@ -253,3 +243,4 @@ def _words(texts: list[str]) -> tuple[str, ...]:
 
 
 app.command()(inspection.inspect)
+app.command()(inspection.pattern)

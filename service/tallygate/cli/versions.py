@@ -1,18 +1,22 @@
 """`tallygate plans …`: what becomes of a published version, and of those who are on it."""
 
+from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 from typing import Annotated
 
 import typer
 
+from tallygate.admin.operations import Operations
+from tallygate.admin.records import InShadow, LimitInShadow, Shadow, version_as_json
 from tallygate.admin.records import as_json as represent
-from tallygate.admin.records import version_as_json
 from tallygate.cli.context import with_control_plane
+from tallygate.cli.given_settings import load_settings
 from tallygate.cli.options import Reason, Revision
 from tallygate.cli.output import AsJson, print_json, print_list, print_object
 from tallygate.cli.values import instant
 from tallygate.core.errors import InputError
+from tallygate.insights.shadow import ShadowLedger
 from tallygate.plans.contract import Carry
 
 shadow = typer.Typer(help="Try a version on live traffic, without effect.", no_args_is_help=True)
@@ -80,6 +84,8 @@ def migrate(
     typer.echo(f"{would} {done.moved} of {done.eligible} subscriptions from {done.from_plan} to {done.to_plan}")
     if done.trialing:
         typer.echo(f"{done.trialing} more are in their trial and stay: move them when it is over")
+    if done.ended:
+        typer.echo(f"{done.ended} more had a trial that ended, and stay: a change would serve them again")
 
 
 @shadow.command()
@@ -90,8 +96,35 @@ def start(
     as_json: AsJson = False,
 ) -> None:
     """Count what another version would have refused. Everybody who is on the first is looked at; nobody notices."""
-    started = with_control_plane(lambda control: control.shadows.start(plan, tried, reason=reason))
-    print_object(represent(started), as_json=as_json)
+
+    async def begin(control: Operations) -> Shadow:
+        async with _shadow_counts() as counts:
+            return await control.shadows.start(plan, tried, counts=counts, reason=reason)
+
+    print_object(represent(with_control_plane(begin)), as_json=as_json)
+
+
+@shadow.command()
+def show(
+    plan: Annotated[str, typer.Argument(metavar="PLAN", help="pro@2, or pro for the newest with a shadow.")],
+    as_json: AsJson = False,
+) -> None:
+    """Show what the tried version, and limits in shadow, would have refused. Of the requests that were allowed."""
+
+    async def look(control: Operations) -> InShadow:
+        async with _shadow_counts() as counts:
+            return await control.shadows.show(plan, counts=counts)
+
+    seen = with_control_plane(look)
+    if as_json:
+        print_json(represent(seen))
+        return
+    if seen.started_at is not None:
+        typer.echo(f"{seen.shadow} beside {seen.plan} since {seen.started_at:%Y-%m-%d %H:%M:%S} UTC")
+        _print_seen(seen)
+    for limit in seen.limits:
+        typer.echo(f"limit {limit.name} in shadow of {seen.plan}")
+        _print_seen(limit)
 
 
 @shadow.command()
@@ -113,6 +146,12 @@ def list_(
     print_list([represent(item) for item in found], _SHADOW_COLUMNS, as_json=as_json, next_cursor=more)
 
 
+def _shadow_counts() -> AbstractAsyncContextManager[ShadowLedger]:
+    from tallygate.app.shadow_counts import shadow_counts  # noqa: PLC0415 - only shadows need what talks to Redis
+
+    return shadow_counts(load_settings().values)
+
+
 def add_to(app: typer.Typer) -> None:
     """Add these commands to `tallygate plans`."""
     for command in (deprecate, retire, pins, migrate):
@@ -125,6 +164,15 @@ def _share(text: str) -> Decimal:
         return Decimal(text.removesuffix("%"))
     except InvalidOperation:
         raise InputError("percent", f"{text!r} is no share", "write 0 to 100, such as 10") from None
+
+
+def _print_seen(seen: InShadow | LimitInShadow) -> None:
+    refused = sum(seen.refused.values())
+    typer.echo(f"would have refused {refused} of {seen.requests} requests that were allowed")
+    for column, counts in (("reason", seen.refused), ("subscription", seen.subscriptions)):
+        rows = [{column: name, "requests": number} for name, number in counts.items()]
+        if rows:
+            print_list(rows, (column, "requests"), as_json=False)
 
 
 def _print(value: dict[str, object], *, as_json: bool) -> None:

@@ -1,8 +1,8 @@
 """The shadow's counts in this process's memory: for tests and simulations."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 
-from tallygate.insights.shadow import ShadowReport, report_of
+from tallygate.insights.shadow import Counts, Pair, ShadowReport, report_of
 
 
 class MemoryShadowLedger:
@@ -10,18 +10,16 @@ class MemoryShadowLedger:
 
     def __init__(self) -> None:
         """Begin with nothing counted."""
-        self._counts: Counter[tuple[str, str, str]] = Counter()
+        self._counts: defaultdict[Pair, Counts] = defaultdict(Counter)
 
-    async def add(self, counts: Counter[tuple[str, str, str]]) -> None:
+    async def add(self, beside: str, shadow: str, counts: Counts) -> None:
         """Add a worker's counts."""
-        self._counts.update(counts)
+        self._counts[beside, shadow].update(counts)
 
-    async def report(self, shadow: str, top: int = 20) -> ShadowReport:
-        """Return what was counted for a shadow."""
-        own = {(subscription, reason): n for (name, subscription, reason), n in self._counts.items() if name == shadow}
-        return report_of(shadow, own, top)
+    async def report(self, beside: str, shadow: str, top: int = 20) -> ShadowReport:
+        """Return what was counted for a shadow beside a version."""
+        return report_of(self._counts[beside, shadow], top)
 
-    async def forget(self, shadow: str) -> None:
-        """Begin the counts of a shadow afresh."""
-        for key in [key for key in self._counts if key[0] == shadow]:
-            del self._counts[key]
+    async def forget(self, beside: str, shadow: str) -> None:
+        """Begin the counts of a shadow beside a version afresh."""
+        self._counts.pop((beside, shadow), None)

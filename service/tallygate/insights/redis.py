@@ -1,10 +1,10 @@
-"""The shadow's counts in Redis: one hash for each shadow, kept 90 days after the last request it saw."""
+"""The shadow's counts in Redis: a hash for each shadow beside each version, kept 90 days after the last it saw."""
 
 from collections import Counter
 from collections.abc import Awaitable
 from typing import cast
 
-from tallygate.insights.shadow import ShadowReport, report_of
+from tallygate.insights.shadow import Counts, ShadowReport, report_of
 from tallygate.storage.redis import RedisClient, answered
 
 _PREFIX = "tg:v1:shadow:"
@@ -18,26 +18,29 @@ class RedisShadowLedger:
         """Use `client`, whose socket timeouts are the deadline."""
         self._client = client
 
-    async def add(self, counts: Counter[tuple[str, str, str]]) -> None:
-        """Add a worker's counts in one transaction for each shadow."""
-        for shadow in {shadow for shadow, _, _ in counts}:
-            key = _PREFIX + shadow
-            async with self._client.pipeline(transaction=True) as pipeline:
-                for (name, subscription, reason), number in counts.items():
-                    if name == shadow:
-                        pipeline.hincrby(key, f"{subscription}|{reason}", number)
-                pipeline.expire(key, _KEPT_S)
-                await answered(pipeline.execute())
+    async def add(self, beside: str, shadow: str, counts: Counts) -> None:
+        """Add a worker's counts in one transaction."""
+        key = _key(beside, shadow)
+        async with self._client.pipeline(transaction=True) as pipeline:
+            for (subscription, reason), number in counts.items():
+                pipeline.hincrby(key, f"{subscription}|{reason}", number)
+            pipeline.expire(key, _KEPT_S)
+            await answered(pipeline.execute())
 
-    async def report(self, shadow: str, top: int = 20) -> ShadowReport:
-        """Return what was counted for a shadow."""
-        stored = await answered(cast("Awaitable[dict[bytes, bytes]]", self._client.hgetall(_PREFIX + shadow)))
-        counts = {}
+    async def report(self, beside: str, shadow: str, top: int = 20) -> ShadowReport:
+        """Return what was counted for a shadow beside a version."""
+        asked = self._client.hgetall(_key(beside, shadow))
+        stored = await answered(cast("Awaitable[dict[bytes, bytes]]", asked))
+        counts: Counts = Counter()
         for field, number in stored.items():
             subscription, _, reason = field.decode().partition("|")
             counts[subscription, reason] = int(number)
-        return report_of(shadow, counts, top)
+        return report_of(counts, top)
 
-    async def forget(self, shadow: str) -> None:
-        """Begin the counts of a shadow afresh."""
-        await answered(self._client.delete(_PREFIX + shadow))
+    async def forget(self, beside: str, shadow: str) -> None:
+        """Begin the counts of a shadow beside a version afresh."""
+        await answered(self._client.delete(_key(beside, shadow)))
+
+
+def _key(beside: str, shadow: str) -> str:
+    return f"{_PREFIX}{beside}|{shadow}"

@@ -1,89 +1,105 @@
-"""Counting what a plan version in shadow would have refused, on live traffic.
+"""Counting what is in shadow would have refused, on live traffic: a plan version that is tried, or a single limit.
 
-A worker counts in memory and adds its counts to the shared ones once a second (`redis.py`); the report sums
-all workers. Bounded: beyond `MAXIMUM_SUBSCRIPTIONS` per flush, refusals are counted without saying whose.
+What is in shadow is so beside a version in force, and is counted for that pair: the same version tried beside two
+others has two reports. A worker counts in memory and adds its counts to the shared ones once a second (`redis.py`);
+the report sums all workers. Bounded: beyond `MAXIMUM_SUBSCRIPTIONS` per flush, refusals are counted without saying
+whose.
 """
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 MAXIMUM_SUBSCRIPTIONS = 10_000
 PASSED = "ok"
 _WHOLE = ""
+
+Pair: TypeAlias = tuple[str, str]
+"""The version in force (`pro@3`), and the one that is tried (`pro@4`) or a limit in shadow there (`pro@3:burst`)."""
+Counts: TypeAlias = Counter[tuple[str, str]]
+"""Requests by subscription, "" for all of them, and by what would have been said: a reason, or `PASSED`."""
 
 
 @dataclass(frozen=True, slots=True)
 class ShadowReport:
     """What a shadow has seen since it began: requests, refusals by reason, and the subscriptions refused most."""
 
-    shadow: str
     requests: int
     refused: Mapping[str, int]
     subscriptions: Mapping[str, int]
 
 
+NOTHING_SEEN = ShadowReport(0, {}, {})
+
+
 class ShadowTally:
-    """The counts of one worker since the last flush: (shadow, subscription or "", reason) → requests."""
+    """The counts of one worker since the last flush."""
 
     def __init__(self) -> None:
         """Begin with nothing counted."""
-        self._counts: Counter[tuple[str, str, str]] = Counter()
+        self._counts: defaultdict[Pair, Counts] = defaultdict(Counter)
+        self._named = 0
 
-    def count(self, shadow: str, subscription: str, refused_for: str | None) -> None:
-        """Count one request that was allowed while `shadow` (`pro@4`) looked on."""
-        self._counts[shadow, _WHOLE, refused_for or PASSED] += 1
-        if refused_for is not None and len(self._counts) < MAXIMUM_SUBSCRIPTIONS:
-            self._counts[shadow, subscription, refused_for] += 1
+    def count(self, beside: str, shadow: str, subscription: str, refused_for: str | None) -> None:
+        """Count one request that `beside` allowed while `shadow` looked on."""
+        counts = self._counts[beside, shadow]
+        counts[_WHOLE, refused_for or PASSED] += 1
+        if refused_for is None:
+            return
+        whose = subscription, refused_for
+        if whose not in counts:
+            if self._named >= MAXIMUM_SUBSCRIPTIONS:
+                return
+            self._named += 1
+        counts[whose] += 1
 
-    def take(self) -> Counter[tuple[str, str, str]]:
+    def take(self) -> dict[Pair, Counts]:
         """Return what was counted and begin again."""
-        counts, self._counts = self._counts, Counter()
-        return counts
+        counts, self._counts, self._named = self._counts, defaultdict(Counter), 0
+        return dict(counts)
 
-    def put_back(self, counts: Counter[tuple[str, str, str]]) -> None:
+    def put_back(self, pair: Pair, counts: Counts) -> None:
         """Count again what could not be handed on."""
-        self._counts.update(counts)
+        self._counts[pair].update(counts)
 
 
 class ShadowLedger(Protocol):
     """Where the counts of all workers are added up. Methods raise DependencyError when it does not answer."""
 
-    async def add(self, counts: Counter[tuple[str, str, str]]) -> None:
-        """Add a worker's counts."""
+    async def add(self, beside: str, shadow: str, counts: Counts) -> None:
+        """Add a worker's counts, all of them or none."""
         ...
 
-    async def report(self, shadow: str, top: int = 20) -> ShadowReport:
-        """Return what was counted for a shadow, with the `top` subscriptions refused most."""
+    async def report(self, beside: str, shadow: str, top: int = 20) -> ShadowReport:
+        """Return what was counted for a shadow beside a version, with the `top` subscriptions refused most."""
         ...
 
-    async def forget(self, shadow: str) -> None:
-        """Begin the counts of a shadow afresh."""
+    async def forget(self, beside: str, shadow: str) -> None:
+        """Begin the counts of a shadow beside a version afresh."""
         ...
 
 
 async def hand_on(tally: ShadowTally, ledger: ShadowLedger) -> None:
     """Hand a worker's counts on; what cannot be handed on is kept."""
-    counts = tally.take()
-    if not counts:
-        return
+    left = tally.take()
     try:
-        await ledger.add(counts)
-    except BaseException:
-        tally.put_back(counts)
-        raise
+        for (beside, shadow), counts in tuple(left.items()):
+            await ledger.add(beside, shadow, counts)
+            del left[beside, shadow]
+    finally:
+        for pair, counts in left.items():
+            tally.put_back(pair, counts)
 
 
-def report_of(shadow: str, counts: Mapping[tuple[str, str], int], top: int) -> ShadowReport:
-    """Return the report made of (subscription or "", reason) → requests."""
+def report_of(counts: Counts, top: int) -> ShadowReport:
+    """Return the report made of counts."""
     whole = {reason: number for (subscription, reason), number in counts.items() if subscription == _WHOLE}
     by_subscription: Counter[str] = Counter()
     for (subscription, _), number in counts.items():
         if subscription != _WHOLE:
             by_subscription[subscription] += number
     return ShadowReport(
-        shadow=shadow,
         requests=sum(whole.values()),
         refused={reason: number for reason, number in sorted(whole.items()) if reason != PASSED},
         subscriptions=dict(by_subscription.most_common(top)),

@@ -18,6 +18,7 @@ from tallygate.licenses.routes import DEFAULT_METER, RouteRule
 from tallygate.limits.limit import CountedPer, FailPolicy, LimitKind, OnExceed
 from tallygate.plans.document import (
     ChargeModel,
+    Exactness,
     Grace,
     GraceLimits,
     LimitMode,
@@ -174,7 +175,9 @@ def _limit_to_document(limit: PlanLimit) -> Document:
     document |= {"meter": limit.meter, "per": limit.per.value, "on_exceed": limit.on_exceed.value}
     if limit.allow_until is not None:
         document["allow_until"] = allow_until_text(limit.allow_until)
-    return document | {"mode": limit.mode.value, "fail": limit.fail.value}
+    document |= {"mode": limit.mode.value, "fail": limit.fail.value}
+    # Only where it is not the default: what was published before there was a choice still reads the same.
+    return document if limit.exactness is Exactness.EXACT else document | {"exactness": limit.exactness.value}
 
 
 def _limit_from(document: Mapping[str, Any]) -> PlanLimit:
@@ -195,6 +198,7 @@ def _limit_from(document: Mapping[str, Any]) -> PlanLimit:
         fail=FailPolicy(document.get("fail", FailPolicy.CLOSED)),
         hold_s=read_hold(document["hold"]) if kind is LimitKind.CONCURRENCY else 0,
         refill=_refill_from(document["refill"]) if "refill" in document else None,
+        exactness=Exactness(document.get("exactness", Exactness.EXACT)),
     )
 
 

@@ -6,8 +6,9 @@ Owns the mistakes that no part shows by itself. Each is noted where it is mended
 from collections.abc import Iterable
 
 from tallygate.licenses.routes import RouteRule
+from tallygate.limits.leases import leased_burst
 from tallygate.limits.limit import EXACT_INTEGER, LimitKind, OnExceed
-from tallygate.plans.document import LimitMode, Plan, PlanLimit
+from tallygate.plans.document import Exactness, LimitMode, Plan, PlanLimit
 from tallygate.plans.fields import Field, Record
 from tallygate.plans.meters import Meters, expand_costs
 from tallygate.plans.parse_plan import ReadPlan
@@ -77,7 +78,12 @@ def _check_limit(record: Record, limit: PlanLimit, units: int, route: str) -> No
 def _at_once(record: Record, limit: PlanLimit) -> tuple[int, Field, str] | None:
     """Return the most units one request can take, where that is written, and the mend; None without a bound."""
     if limit.kind is LimitKind.RATE:
-        return limit.burst, record.get("burst") or record.fields["rate"], "write a burst of at least {}"
+        field = record.get("burst") or record.fields["rate"]
+        counted = leased_burst(limit.amount, limit.window_us, limit.burst)
+        if limit.exactness is Exactness.LEASED and counted is not None:
+            mend = f"leased, it lets {counted} through at once: write a larger burst, or exactness: exact"
+            return counted, field, mend
+        return limit.burst, field, "write a burst of at least {}"
     if limit.kind is not LimitKind.QUOTA:  # credits can be granted
         return None
     if limit.on_exceed is OnExceed.OVERAGE:

@@ -48,6 +48,17 @@ def compile_terms(contract: Contract, plans: Mapping[str, Plan]) -> Terms:
     return Terms(life(_beginning(trial, contract, grants)), first_use)
 
 
+def standing_by_plans(
+    contract: Contract, plans: Mapping[str, Plan], at: datetime, first_used_at: datetime | None
+) -> Standing:
+    """Return what the plans alone make of `contract` at `at`, or at its start: as if paid, not suspended, without end.
+
+    It tells a trial, and one that ended in suspension or cancellation, from what else a customer's state may hide.
+    """
+    bare = replace(contract, past_due_at=None, suspended_at=None, ends_at=None, grants=(), shadows={})
+    return compile_terms(bare, plans).phase_at(max(at, contract.starts_at), first_used_at).standing
+
+
 def _beginning(trial: Trial | None, contract: Contract, grants: Mapping[str, Grant]) -> Phases:
     """Begin with the plan, or with its trial and, where its end is known, what follows it."""
     active = Phase(contract.starts_at, Standing.ACTIVE, grants[contract.plan])

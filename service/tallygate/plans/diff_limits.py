@@ -48,6 +48,8 @@ class _Side:
 
     def shown(self, field: str) -> object:
         """Return what the document has for `field`; a billing period with its length, for that may change too."""
+        if field == "exactness":
+            return self.limit.exactness.value
         is_billing = field == "period" and self.limit.period is QuotaPeriod.BILLING
         return f"billing ({self.billed_every.value})" if is_billing else self.document.get(field)
 
@@ -94,6 +96,8 @@ _WEIGHED: Mapping[str, tuple[Callable[[_Side], Width], str]] = {
         lambda side: _FAIL.index(side.limit.fail),
         "is {after} instead of {before} when the counter store does not answer",
     ),
+    # Neither way: an amount is the same, and of a rate only some of the burst is kept back.
+    "exactness": (lambda _: 0, "is {after} instead of {before}"),
 }
 
 

@@ -35,6 +35,13 @@ class LimitMode(StrEnum):
     SHADOW = "shadow"
 
 
+class Exactness(StrEnum):
+    """Whether each request is counted where all workers count, or a worker may take units ahead of need."""
+
+    EXACT = "exact"
+    LEASED = "leased"
+
+
 class TrialBasis(StrEnum):
     """What the days of a trial are counted from."""
 
@@ -112,6 +119,7 @@ class PlanLimit:
     fail: FailPolicy = FailPolicy.CLOSED
     hold_s: int = 0
     refill: Refill | None = None
+    exactness: Exactness = Exactness.EXACT
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,9 +221,11 @@ class Catalogue:
     """A whole plan file: plans in the order of the file, and route rules, of which the first match decides.
 
     Rules have the costs that were written; `meters` maps each declared meter to its parent (None: it has
-    none), and `meters.expand_routes` counts the units of a child in its ancestors.
+    none), and `meters.expand_routes` counts the units of a child in its ancestors. Without `has_routes` the
+    file says nothing of routes: those in force stay.
     """
 
     plans: tuple[Plan, ...] = ()
     routes: tuple[RouteRule, ...] = ()
     meters: Mapping[str, str | None] = field(default_factory=dict)
+    has_routes: bool = True

@@ -8,10 +8,11 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from tallygate.core.periods import Calendar, PeriodUnit
-from tallygate.licenses.license import Grant
-from tallygate.limits.limit import CountedPer, CreditBucket, CreditRefill, Limit, LimitKind, OnExceed
+from tallygate.licenses.license import Grant, limit_ref
+from tallygate.limits.leases import leased_burst
+from tallygate.limits.limit import EXACT_INTEGER, CountedPer, CreditBucket, CreditRefill, Limit, LimitKind, OnExceed
 from tallygate.plans.contract import Contract, LimitOverride
-from tallygate.plans.document import LimitMode, Plan, PlanLimit, QuotaPeriod
+from tallygate.plans.document import Exactness, LimitMode, Plan, PlanLimit, QuotaPeriod
 from tallygate.plans.rollout import features_of
 
 _MICROSECOND = timedelta(microseconds=1)
@@ -31,19 +32,24 @@ def compile_grant(plan: Plan, ref: str, contract: Contract) -> Grant:
 
 
 def compile_shadow(grant: Grant) -> Grant:
-    """Return `grant` as a shadow: every limit counts in a place of its own and decides nothing."""
-    limits = (replace(limit, name=f"{grant.plan}:{limit.name}", is_shadow=True) for limit in grant.limits)
+    """Return `grant` as a shadow: every limit counts in a place of its own and decides nothing.
+
+    One that is in shadow there has no part in it: with that version in force it would refuse nobody.
+    """
+    enforced = (limit for limit in grant.limits if not limit.is_shadow)
+    limits = (replace(limit, name=limit_ref(grant.plan, limit.name), is_shadow=True) for limit in enforced)
     return replace(grant, limits=tuple(limits))
 
 
 def reduced(grant: Grant, left_of: Callable[[int], int]) -> Grant:
-    """Return `grant` with of every limit's units what `left_of` leaves."""
+    """Return `grant` with of every limit's units what `left_of` leaves; so few of a rate are not worth leasing."""
     limits = (
         replace(
             limit,
             amount=left_of(limit.amount),
             burst=left_of(limit.burst),
             ceiling=None if limit.ceiling is None else left_of(limit.ceiling),
+            is_leased=limit.is_leased and limit.kind is not LimitKind.RATE,
         )
         for limit in grant.limits
     )
@@ -66,7 +72,7 @@ def _quota(grant: Grant, like: Limit) -> Limit | None:
     for limit in grant.limits:
         if limit.name == like.name and limit.kind is like.kind is LimitKind.QUOTA:
             is_same = limit.calendar and like.calendar and limit.calendar.unit is like.calendar.unit
-            return limit if is_same else None
+            return limit if is_same and limit.per is like.per else None
     return None
 
 
@@ -91,10 +97,8 @@ def _prorated(before: Limit | None, old: Limit | None, new: Limit, changed_at: d
 
 def _limit(limit: PlanLimit, plan: Plan, contract: Contract) -> Limit:
     own = contract.overrides.limits.get(limit.name, LimitOverride())
-    amount = limit.amount if own.amount is None else own.amount
-    burst = limit.burst if own.burst is None else own.burst
-    ceiling = limit.allow_until.ceiling(amount) if limit.allow_until else None
-    on_exceed = own.on_exceed or limit.on_exceed
+    amount, burst, on_exceed = _own_amounts(limit, own)
+    is_leased, burst = _leased(limit, amount, burst)
     return Limit(
         name=limit.name,
         kind=limit.kind,
@@ -105,7 +109,7 @@ def _limit(limit: PlanLimit, plan: Plan, contract: Contract) -> Limit:
         burst=burst,
         calendar=None if limit.period is None else _calendar(limit.period, limit.per, plan, contract),
         on_exceed=on_exceed,
-        ceiling=None if on_exceed is OnExceed.DENY else (ceiling if own.ceiling is None else own.ceiling),
+        ceiling=None if on_exceed is OnExceed.DENY else _ceiling(limit, own, amount),
         is_shadow=limit.mode is LimitMode.SHADOW,
         fail=limit.fail,
         hold_s=limit.hold_s,
@@ -115,7 +119,36 @@ def _limit(limit: PlanLimit, plan: Plan, contract: Contract) -> Limit:
             for grant in contract.grants
             if limit.kind is LimitKind.CREDITS and grant.limit == limit.name
         ),
+        is_leased=is_leased,
     )
+
+
+def _own_amounts(limit: PlanLimit, own: LimitOverride) -> tuple[int, int, OnExceed]:
+    """Return amount, burst and what happens beyond, by the contract's word as far as this limit can be counted so.
+
+    The word may have been given for another plan's limit of this name: a quota of 0, or the burst of a short window.
+    """
+    amount = limit.amount if own.amount is None else own.amount
+    burst = limit.burst if own.burst is None else own.burst
+    if limit.kind is LimitKind.RATE:
+        return max(amount, 1), min(burst, (EXACT_INTEGER - 1) // limit.window_us), limit.on_exceed
+    has_overage = limit.kind in (LimitKind.QUOTA, LimitKind.CREDITS)
+    return amount, limit.burst, (own.on_exceed if has_overage else None) or limit.on_exceed
+
+
+def _leased(limit: PlanLimit, amount: int, burst: int) -> tuple[bool, int]:
+    """Return whether the limit can be leased, and the burst it is counted with then."""
+    if limit.exactness is Exactness.EXACT or limit.kind is not LimitKind.RATE:
+        return limit.exactness is Exactness.LEASED, burst
+    counted = leased_burst(amount, limit.window_us, burst)
+    return (False, burst) if counted is None else (True, counted)
+
+
+def _ceiling(limit: PlanLimit, own: LimitOverride, amount: int) -> int | None:
+    """Return the hard end of an overage; a contract's larger amount moves one that the plan wrote in units."""
+    ceiling = limit.allow_until.ceiling(amount) if limit.allow_until else None
+    ceiling = ceiling if own.ceiling is None else own.ceiling
+    return None if ceiling is None else min(max(ceiling, amount), EXACT_INTEGER - 1)
 
 
 def _refill(limit: PlanLimit, plan: Plan, contract: Contract) -> CreditRefill | None:

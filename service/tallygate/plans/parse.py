@@ -45,7 +45,7 @@ def _read(field: Field) -> Catalogue:
         check_grants(routes, plans)
         check_trials(plans)
         check_reach(routes, plans, meters)
-    return Catalogue(tuple(read.plan for read in plans), rules, meters)
+    return Catalogue(tuple(read.plan for read in plans), rules, meters, has_routes=routes_field is not None)
 
 
 def _read_plans(field: Field, meters: KnownMeters) -> list[ReadPlan]:

@@ -3,9 +3,10 @@
 Owns which amounts can be counted exactly. An amount that cannot be read is noted, and None.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
-from tallygate.limits.limit import EXACT_INTEGER, LimitKind
+from tallygate.limits.limit import EXACT_INTEGER, CountedPer, LimitKind
 from tallygate.plans.document import QuotaPeriod, Refill
 from tallygate.plans.fields import Field, Record
 from tallygate.plans.notation import read_hold, read_rate
@@ -19,15 +20,16 @@ BELONGS_TO = {
 }
 REFILLED_EVERY = (QuotaPeriod.DAY, QuotaPeriod.WEEK, QuotaPeriod.MONTH, QuotaPeriod.YEAR, QuotaPeriod.BILLING)
 DEFAULT_HOLD_S = 60
+_NOT_SHARED = (
+    "each of a customer's subscriptions has a billing period of its own",
+    "write per: subscription, or a calendar period such as month",
+)
 _KINDS_MEND = "write one of rate: 50/s, quota: 1000 with a period, credits: 1000, or concurrency: 10"
 
 
 @dataclass(frozen=True, slots=True)
 class Amount:
-    """What a limit allows, and after what it allows it again; the fields are those of `PlanLimit`.
-
-    `billing_field` is where it says that this is the billing period; None where it is not.
-    """
+    """What a limit allows, and after what it allows it again; the fields are those of `PlanLimit`."""
 
     units: int
     window_us: int = 0
@@ -35,7 +37,6 @@ class Amount:
     period: QuotaPeriod | None = None
     refill: Refill | None = None
     hold_s: int = 0
-    billing_field: Field | None = None
 
 
 def read_kind(record: Record) -> LimitKind | None:
@@ -86,27 +87,32 @@ def _burst(record: Record, units: int, window_us: int) -> int | None:
 def _quota(record: Record, field: Field) -> Amount | None:
     units = field.whole(0, EXACT_INTEGER)
     period_field = record.need("period", "write period: " + ", ".join(QuotaPeriod))
-    period = period_field.choice(QuotaPeriod) if period_field else None
-    if units is None or period is None:
-        return None
-    return Amount(units, period=period, billing_field=period_field if period is QuotaPeriod.BILLING else None)
+    period = _period(record, period_field, QuotaPeriod) if period_field else None
+    return None if units is None or period is None else Amount(units, period=period)
 
 
 def _credits(record: Record, field: Field) -> Amount | None:
     units = field.whole(0, EXACT_INTEGER)
     refill_field = record.get("refill")
-    refill, billing_field = _refill(refill_field) if refill_field else (None, None)
-    return None if units is None else Amount(units, refill=refill, billing_field=billing_field)
+    refill = _refill(record, refill_field) if refill_field else None
+    return None if units is None else Amount(units, refill=refill)
 
 
-def _refill(field: Field) -> tuple[Refill | None, Field | None]:
+def _refill(limit: Record, field: Field) -> Refill | None:
     record = field.record(("amount", "every"))
     amount_field = record.need("amount", "write amount: 1000")
     every_field = record.need("every", "write every: " + ", ".join(REFILLED_EVERY))
     amount = amount_field.whole(1, EXACT_INTEGER) if amount_field else None
-    every = every_field.choice(REFILLED_EVERY) if every_field else None
-    billing_field = every_field if every is QuotaPeriod.BILLING else None
-    return (None if amount is None or every is None else Refill(amount, every)), billing_field
+    every = _period(limit, every_field, REFILLED_EVERY) if every_field else None
+    return None if amount is None or every is None else Refill(amount, every)
+
+
+def _period(limit: Record, field: Field, choices: Iterable[QuotaPeriod]) -> QuotaPeriod | None:
+    """Return the period, after noting a billing period that all of a customer's subscriptions would share."""
+    period, per = field.choice(choices), limit.get("per")
+    if period is QuotaPeriod.BILLING and per and per.node.value == CountedPer.CUSTOMER.value:
+        field.wrong(*_NOT_SHARED)
+    return period
 
 
 def _concurrency(record: Record, field: Field) -> Amount | None:

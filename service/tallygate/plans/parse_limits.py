@@ -6,22 +6,17 @@ left out.
 
 from tallygate.licenses.routes import DEFAULT_METER
 from tallygate.limits.limit import EXACT_INTEGER, CountedPer, FailPolicy, LimitKind, OnExceed
-from tallygate.plans.document import AllowUntil, LimitMode, PlanLimit
+from tallygate.plans.document import AllowUntil, Exactness, LimitMode, PlanLimit
 from tallygate.plans.fields import NAME, NAME_MEND, Field, Record
 from tallygate.plans.notation import read_allow_until
 from tallygate.plans.parse_amounts import BELONGS_TO, KINDS, Amount, read_amount, read_kind
 from tallygate.plans.parse_meters import KnownMeters
 from tallygate.plans.problems import shown
 
-_NOT_SHARED = (
-    "each of a customer's subscriptions has a billing period of its own",
-    "write per: subscription, or a calendar period such as month",
-)
-
 ReadLimit = tuple[Record, PlanLimit]
 
 MAXIMUM_LIMITS = 20
-_KEYS = ("name", *KINDS, *BELONGS_TO, "meter", "per", "on_exceed", "allow_until", "mode", "fail")
+_KEYS = ("name", *KINDS, *BELONGS_TO, "meter", "per", "on_exceed", "allow_until", "mode", "fail", "exactness")
 _NO_OVERAGE = {
     LimitKind.RATE: ("a rate has no overage: what is too fast is refused", "write a larger burst, or a quota"),
     LimitKind.CONCURRENCY: ("concurrency has no overage: what is too much at once is refused", "allow more at once"),
@@ -50,9 +45,8 @@ def _read_limit(field: Field, taken: set[str], meters: KnownMeters) -> ReadLimit
     if kind is None:
         return None
     amount = read_amount(record, kind)
+    exactness = _exactness(record, kind)
     allow_until = _allow_until(record, kind, on_exceed, amount)
-    if amount and amount.billing_field and per is CountedPer.CUSTOMER:
-        amount.billing_field.wrong(*_NOT_SHARED)
     if name is None or meter is None or amount is None:
         return None
     return record, PlanLimit(
@@ -70,6 +64,7 @@ def _read_limit(field: Field, taken: set[str], meters: KnownMeters) -> ReadLimit
         fail=fail,
         hold_s=amount.hold_s,
         refill=amount.refill,
+        exactness=exactness,
     )
 
 
@@ -90,6 +85,13 @@ def _meter(record: Record, meters: KnownMeters) -> str | None:
     if meter is not None:
         meters.check_counted(meter, field or record.field)
     return meter
+
+
+def _exactness(record: Record, kind: LimitKind) -> Exactness:
+    exactness, field = record.choice("exactness", Exactness.EXACT), record.get("exactness")
+    if field and exactness is Exactness.LEASED and kind is LimitKind.CONCURRENCY:
+        field.wrong("concurrency cannot be leased: what is in flight is known in one place", "remove it")
+    return exactness
 
 
 def _allow_until(record: Record, kind: LimitKind, on_exceed: OnExceed, amount: Amount | None) -> AllowUntil | None:

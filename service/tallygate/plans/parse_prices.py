@@ -29,17 +29,12 @@ def read_price(field: Field) -> Price | None:
     """Return `{amount: "49.00", currency: USD, every: month}`."""
     record = field.record(("amount", "currency", "every"))
     amount = _money(record, "amount")
-    currency_field = record.need("currency", "write currency: USD")
-    currency = currency_field.text() if currency_field else None
+    currency = _currency(record)
     every_field = record.get("every")
     every = every_field.choice(BILLED_EVERY) if every_field else PeriodUnit.MONTH
-    if amount is None or currency_field is None or currency is None or every is None:
+    if amount is None or currency is None or every is None:
         return None
-    try:
-        return Price(Money.parse(str(amount), currency), every)
-    except ValueError as error:
-        currency_field.wrong(str(error))
-        return None
+    return Price(Money(amount, currency), every)
 
 
 def read_overage(
@@ -114,6 +109,18 @@ def _up_to(record: Record, reached: int, *, is_last: bool) -> int | None:
     if up_to is not None and up_to <= reached:
         field.wrong(f"{up_to} is not above the tier before ({reached})", "write tiers from the lowest up")
     return up_to
+
+
+def _currency(record: Record) -> str | None:
+    field = record.need("currency", "write currency: USD")
+    text = field.text() if field else None
+    if field is None or text is None:
+        return None
+    try:
+        return Money.parse("0", text).currency
+    except ValueError as error:
+        field.wrong(str(error))
+        return None
 
 
 def _money(record: Record, name: str) -> Decimal | None:

@@ -31,13 +31,15 @@ def read_routes(field: Field, meters: KnownMeters) -> list[ReadRoute | None]:
     if len(items) > MAXIMUM_ROUTES:
         field.wrong(f"has {len(items)} rules", f"at most {MAXIMUM_ROUTES}: a new path is compared with each in turn")
     routes: list[ReadRoute | None] = []
+    above: list[RouteRule] = []
     for item in items[:MAXIMUM_ROUTES]:
         read = _read_rule(item, meters)
         if read is not None:
-            hiding = next((above[1] for above in routes if above and covers(above[1], read[1])), None)
+            hiding = next((rule for rule in above if covers(rule, read[1])), None)
             if hiding:
                 item.wrong(f"is never reached: {shown(hiding.text)} above matches all of it", "move it up")
-        routes.append(read)
+            above.append(read[1])
+        routes.append(read if read and read[1].costs else None)
     return routes
 
 
@@ -56,7 +58,22 @@ def covers(earlier: RouteRule, later: RouteRule) -> bool:
     return len(wide) == len(narrow)
 
 
+def overlap(one: RouteRule, other: RouteRule) -> bool:
+    """Tell whether some request matches both rules."""
+    if "*" not in (one.method, other.method) and one.method != other.method:
+        return False
+    first, second = _segments(one.template), _segments(other.template)
+    for left, right in zip(first, second, strict=False):
+        if "**" in (left, right):
+            return True
+        if left != right and not left.startswith("{") and not right.startswith("{"):
+            return False
+    longer = (first if len(first) > len(second) else second)[min(len(first), len(second)) :]
+    return not longer or longer[0] == "**"
+
+
 def _read_rule(field: Field, meters: KnownMeters) -> ReadRoute | None:
+    """Return a rule whose match can be read; one whose cost cannot has no costs."""
     record = field.record(("match", "cost", "scope", "feature"))
     match_field = record.need("match", _MATCH_MEND)
     matched = _read_match(match_field) if match_field else None
@@ -65,9 +82,9 @@ def _read_rule(field: Field, meters: KnownMeters) -> ReadRoute | None:
     scope_field, feature_field = record.get("scope"), record.get("feature")
     scope = scope_field.matching(SCOPE, SCOPE_MEND) if scope_field else None
     feature = feature_field.matching(FEATURE_KEY, FEATURE_MEND) if feature_field else None
-    if matched is None or costs is None:
+    if matched is None:
         return None
-    return record, RouteRule(*matched, costs=costs, scope=scope, feature=feature)
+    return record, RouteRule(*matched, costs=costs or (), scope=scope, feature=feature)
 
 
 def _read_match(field: Field) -> tuple[str, str] | None:

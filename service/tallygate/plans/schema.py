@@ -23,7 +23,7 @@ from tallygate.plans import (
     parse_prices,
     parse_routes,
 )
-from tallygate.plans.document import ChargeModel, GraceLimits, LimitMode, QuotaPeriod, TrialBasis, TrialEnd
+from tallygate.plans.document import ChargeModel, Exactness, GraceLimits, LimitMode, QuotaPeriod, TrialBasis, TrialEnd
 from tallygate.plans.parse import MAXIMUM_PLANS
 
 Schema = dict[str, Any]
@@ -60,6 +60,18 @@ def plan_file_schema() -> Schema:
             "charge": _charge(),
         },
     }
+
+
+def overrides_schema() -> Schema:
+    """Return the schema of the terms a contract has of its own; which names there are only its plans know."""
+    units = {"type": "integer", "minimum": 0, "maximum": EXACT_INTEGER - 1}
+    limit = {"amount": units, "burst": units, "on_exceed": _one_of(OnExceed), "ceiling": units}
+    scopes = {"type": "array", "items": _text(parse_plan.SCOPE, parse_plan.SCOPE_MEND)}
+    return _record({
+        "limits": _each(_record(limit) | {"minProperties": 1}, "By the limit's name: what it is instead."),
+        "features": _each({"type": ["boolean", "number", "string"]}, "By the feature's key: its value."),
+        "scopes": _record({"add": scopes, "remove": scopes}),
+    })  # fmt: skip
 
 
 def _route() -> Schema:
@@ -152,6 +164,7 @@ def _limit() -> Schema:
         ),
         "mode": _one_of(LimitMode),
         "fail": _one_of(FailPolicy),
+        "exactness": _one_of(Exactness),
     }
     needs = {name: [kind.value] for name, kind in parse_amounts.BELONGS_TO.items()}
     of_customer = {"properties": {"per": {"const": CountedPer.CUSTOMER}}, "required": ["per"]}
@@ -165,7 +178,10 @@ def _limit() -> Schema:
         "if": overage,
         "then": {"not": {"anyOf": [_need("rate"), _need("concurrency")]}},
         "else": _without("allow_until"),
-        "allOf": [{"if": of_customer, "then": shared}],
+        "allOf": [
+            {"if": of_customer, "then": shared},
+            {"if": _need("concurrency"), "then": {"not": _having("exactness", {"const": Exactness.LEASED})}},
+        ],
     }
 
 
@@ -207,6 +223,10 @@ def _record(properties: Schema, required: list[str] | None = None) -> Schema:
 def _map(key: re.Pattern[str], value: Schema, most: int | None, description: str) -> Schema:
     described = {"description": description, "type": "object", "propertyNames": {"pattern": _whole_of(key)}}
     return described | {"additionalProperties": value} | ({"maxProperties": most} if most else {})
+
+
+def _each(value: Schema, description: str) -> Schema:
+    return {"description": description, "type": "object", "additionalProperties": value}
 
 
 def _list(item: Schema, most: int, description: str) -> Schema:

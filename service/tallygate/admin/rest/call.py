@@ -7,7 +7,7 @@ worth asking again. The act and the record of its answer commit together, but fo
 
 import hashlib
 import json
-from collections.abc import Awaitable, Callable, Collection, Coroutine
+from collections.abc import Callable, Collection, Coroutine
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import timedelta
@@ -29,7 +29,7 @@ from tallygate.admin.rest.throttle import Throttle
 from tallygate.core.clock import Clock
 from tallygate.core.errors import ConflictError, InputError, TallygateError
 from tallygate.decision.decision import CheckInput, Decision
-from tallygate.insights.shadow import ShadowReport
+from tallygate.insights.shadow import ShadowLedger
 
 REPLAYED = "Idempotency-Replayed"
 APART = frozenset({
@@ -43,12 +43,12 @@ _REVISION = r'^("[0-9]{1,9}"|[0-9]{1,9}|\*)$'  # without quotes too: shells eat 
 
 @dataclass(frozen=True, slots=True)
 class Backstage:
-    """What the handlers stand on; `explain` decides without consuming, `shadow_report` reads what shadows saw."""
+    """What the handlers stand on; `explain` decides without consuming, `shadow_counts` holds what shadows saw."""
 
     control: ControlPlane
     throttle: Throttle
     explain: Callable[[CheckInput], Coroutine[Any, Any, Decision]]
-    shadow_report: Callable[[str], Awaitable[ShadowReport]]
+    shadow_counts: ShadowLedger
     leak_keys: LeakKeys
     leak_policy: LeakPolicy
     leak_grace: timedelta

@@ -39,12 +39,15 @@ _MAXIMUM_ITEMS = 1000
 
 
 class FoundToken(BaseModel):
-    """A secret somebody found; members we do not know are passed over."""
+    """A secret somebody found; members we do not know are passed over.
 
-    token: Annotated[str, Field(min_length=1, max_length=500)]
-    type: Annotated[str, Field(max_length=200)] = ""
-    url: Annotated[str, Field(max_length=2000)] = ""
-    source: Annotated[str, Field(max_length=200)] = ""
+    Nothing but the body is bounded: one odd item must not keep the tokens beside it alive.
+    """
+
+    token: str
+    type: str | None = None
+    url: str | None = None
+    source: str | None = None
 
 
 async def from_partner(
@@ -82,7 +85,7 @@ async def report(
     tokens = found if isinstance(found, list) else [found]
     stage = call.backstage
     work = call.operations.leaks.report(
-        [LeakItem(item.token, item.type, item.url, item.source) for item in tokens],
+        [LeakItem(item.token, item.type or "", item.url or "", item.source or "") for item in tokens],
         policy=stage.leak_policy,
         grace=stage.leak_grace,
     )

@@ -13,7 +13,7 @@ from fastapi.openapi.utils import get_openapi
 
 from tallygate.admin.rest.call import REPLAYED
 from tallygate.admin.rest.problems import IDEMPOTENCY_KEY, MEDIA_TYPE
-from tallygate.plans.schema import plan_file_schema
+from tallygate.plans.schema import overrides_schema, plan_file_schema
 
 Json = dict[str, Any]
 
@@ -108,7 +108,8 @@ def document(app: FastAPI) -> Json:
         title=app.title, version=app.version, openapi_version="3.1.0", description=_DESCRIPTION, routes=app.routes
     )
     components = made["components"]
-    components["schemas"] = _without_validation_errors(components["schemas"]) | _plan_file() | {"Problem": _PROBLEM}
+    ours = {"Problem": _PROBLEM, "overrides": overrides_schema()}
+    components["schemas"] = _without_validation_errors(components["schemas"]) | _plan_file() | ours
     components["responses"] = {status: _problem(status, text) for status, text in _PROBLEMS.items()}
     components["headers"] = {
         name: {"description": text, "schema": {"type": "string"}} for name, text in _HEADERS.items()

@@ -4,7 +4,7 @@ A plan is written here as in a plan file, in JSON. What the file's schema cannot
 """
 
 import json
-from dataclasses import asdict, replace
+from dataclasses import replace
 from decimal import Decimal
 from typing import Annotated
 
@@ -14,13 +14,22 @@ from pydantic import Field
 from starlette.responses import Response
 
 from tallygate.admin.operations import Operations
-from tallygate.admin.records import AppliedCatalogue, Json, Migration, PlanVersion, Shadow, as_json, version_as_json
+from tallygate.admin.records import (
+    AppliedCatalogue,
+    InShadow,
+    Json,
+    Migration,
+    PlanVersion,
+    Shadow,
+    as_json,
+    version_as_json,
+)
 from tallygate.admin.rest.access import Admin, Viewer
 from tallygate.admin.rest.call import Call, Revision
 from tallygate.admin.rest.paging import ByPlan, Page, Paging
 from tallygate.admin.rest.problems import moved
 from tallygate.admin.rest.representation import CREATED, OK, Answer, shown
-from tallygate.admin.rest.schemas import PlanVersionView, ShadowView
+from tallygate.admin.rest.schemas import PlanVersionView
 from tallygate.admin.rest.values import (
     Act,
     BodyVersionNumber,
@@ -33,7 +42,7 @@ from tallygate.admin.rest.values import (
     VersionRef,
     Why,
 )
-from tallygate.core.errors import InputError, NotFoundError
+from tallygate.core.errors import InputError
 from tallygate.plans.contract import Carry
 from tallygate.plans.document import Catalogue
 from tallygate.plans.parse import InvalidCatalogueError, parse
@@ -152,23 +161,25 @@ async def migrate(call: Admin, key: Key, body: NewMigration) -> Response:
     return await call.once(work)
 
 
-@router.get("/{key}/shadow", response_model=ShadowView)
+@router.get("/{key}/shadow", response_model=InShadow)
 async def show_shadow(
     call: Viewer,
     key: Key,
-    version: Annotated[VersionNumber | None, Query(description="Beside which version; the newest with one.")] = None,
+    version: Annotated[
+        VersionNumber | None, Query(description="Which version; the newest with a version in shadow, or else a limit.")
+    ] = None,
 ) -> Response:
-    """Show the version in shadow and what it has seen on live traffic since it began."""
-    ref = f"{key}@{version}" if version is not None else await _shadowed(call.operations, key)
-    shadow = await call.operations.shadows.show(ref)
-    report = asdict(await call.backstage.shadow_report(shadow.shadow))
-    return Answer(as_json(shadow) | report).response()
+    """Show what the version in shadow, and each limit in shadow, would have refused on live traffic since it began."""
+    ref = key if version is None else f"{key}@{version}"
+    return Answer(as_json(await call.operations.shadows.show(ref, counts=call.backstage.shadow_counts))).response()
 
 
 @router.post("/{key}/shadow", response_model=Shadow, status_code=201)
 async def start_shadow(call: Admin, key: Key, body: NewShadow) -> Response:
     """Try a version beside the one in force: it counts for itself and decides nothing."""
-    work = call.operations.shadows.start(f"{key}@{body.version}", body.shadow, reason=body.reason)
+    work = call.operations.shadows.start(
+        f"{key}@{body.version}", body.shadow, counts=call.backstage.shadow_counts, reason=body.reason
+    )
     location = {"location": f"/v1/plans/{key}/shadow?version={body.version}"}
     return await call.once(work, lambda shadow: Answer(as_json(shadow), CREATED, location))
 
@@ -188,45 +199,27 @@ async def _versions(call: Call, page: Paging, key: str | None) -> Response:
     return found.response()
 
 
-async def _shadowed(operations: Operations, key: str) -> str:
-    """Return the newest version of a plan that another one is tried beside."""
-    for version in await operations.plans.list(key=key):
-        if version.shadow is not None:
-            return version.ref
-    raise NotFoundError("shadow", f"nothing is tried beside {key}")
-
-
 async def _apply(operations: Operations, document: Json, *, is_dry_run: bool) -> AppliedCatalogue:
     return await operations.plans.apply(read_file(document), is_dry_run=is_dry_run)
 
 
 async def _publish(operations: Operations, key: str, document: Json) -> Answer:
-    """Publish one plan among the newest of the others, for plans speak of each other."""
-    others = {version.key: version.document for version in await newest_versions(operations) if version.key != key}
+    """Publish one plan, read among the newest of the others, for plans speak of each other; those are let alone."""
+    others = {version.key: version.document for version in await operations.plans.newest() if version.key != key}
     try:
         catalogue = read_file({"plans": [{"key": key, **document}, *others.values()]})
     except InvalidCatalogueError as error:
         raise moved(error, "plans[0]") from None
     if catalogue.plans[0].key != key:
         raise InputError("key", f"is not {key}", "leave it out, or publish at the plan's own address")
-    applied = await operations.plans.apply(catalogue, keeps_routes=True)
+    # The others may have newer versions by now, which theirs here would take back.
+    applied = await operations.plans.apply(replace(catalogue, plans=catalogue.plans[:1]))
     answer = _version(await operations.plans.show(applied.plans[0].plan))
     if applied.plans[0].action == "unchanged":
         return answer
     _, _, number = applied.plans[0].plan.partition("@")
     location = {"location": f"/v1/plans/{key}/versions/{number}"}
     return replace(answer, status=CREATED, headers={**answer.headers, **location})
-
-
-async def newest_versions(operations: Operations) -> list[PlanVersion]:
-    """Return the newest version of every plan, by key."""
-    newest: dict[str, PlanVersion] = {}
-    after = ""
-    while found := await operations.plans.list(after):
-        for version in found:
-            newest.setdefault(version.key, version)
-        after = found[-1].ref
-    return list(newest.values())
 
 
 def read_file(document: Json) -> Catalogue:

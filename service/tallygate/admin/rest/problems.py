@@ -32,6 +32,7 @@ _TITLES = {
     HTTPStatus.CONFLICT: "The request contradicts what is there",
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "Content Too Large",
 }
+_IN_WORDS = {"missing": "is missing", "extra_forbidden": "is not known here (see /docs for what is)"}
 _STEPS = re.compile(r"[^.\[\]]+")
 
 
@@ -45,8 +46,9 @@ class Fault:
 
     def as_json(self) -> dict[str, str]:
         """Return the entry of `errors`."""
-        place = {"pointer": self.at} if self.place == "body" else {"in": self.place, "parameter": self.at}
-        return {**place, "detail": self.detail}
+        at = hide_secrets(self.at)
+        place = {"pointer": at} if self.place == "body" else {"in": self.place, "parameter": at}
+        return {**place, "detail": hide_secrets(self.detail)}
 
 
 class Problem(Exception):  # noqa: N818 - RFC 9457's own word
@@ -164,7 +166,8 @@ def _placed(found: Iterable[Any], members: Collection[str]) -> Iterator[tuple[An
 def _fault_of_validation(error: Mapping[str, Any]) -> Fault:
     place, *steps = error["loc"]
     at = _pointer(steps) if place == "body" else str(steps[0] if steps else "")
-    return Fault(at, error["msg"], place)
+    detail = _IN_WORDS.get(error["type"]) or str(error["msg"]).removeprefix("Value error, ")
+    return Fault(at, detail, place)
 
 
 def _told(item: Any) -> str:  # noqa: ANN401 - an InputError, or a plan file's problem: both have these fields

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Literal
 
 from tallygate.admin.records import Json, PlanVersion, Token
@@ -37,20 +36,6 @@ class RoutesView:
     version: int
     items: list[Json]
     next_cursor: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class ShadowView:
-    """A version in shadow and what it has seen: how many requests, and how many it would have refused, and why."""
-
-    id: str
-    plan: str
-    shadow: str
-    started_at: datetime
-    stopped_at: datetime | None
-    requests: int
-    refused: Mapping[str, int]
-    subscriptions: Mapping[str, int]
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
 """`/v1/subscriptions`: a customer's contract on a plan version."""
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 from fastapi import APIRouter, Path, Query
 from fastapi import Body as FromBody
@@ -23,6 +23,7 @@ from tallygate.admin.rest.values import (
     SubscriptionId,
     Timezone,
     VersionRef,
+    When,
     Why,
 )
 from tallygate.core.errors import NotFoundError
@@ -34,10 +35,6 @@ router = APIRouter(prefix="/subscriptions", tags=["subscriptions"])
 
 Id = Annotated[SubscriptionId, Path(description="Id of the subscription.")]
 ChangeId = Annotated[str, Path(pattern="^chg_[0-9a-z]{26}$", description="Id of the scheduled change.")]
-When = Annotated[
-    Instant | Literal["now", "period-end"],
-    Field(description="An instant, `now`, or the end of the billing period under way."),
-]
 
 
 class NewSubscription(Act):
@@ -68,7 +65,7 @@ class Cancellation(Act):
 class NewOverrides(Act):
     """Terms of its own, in place of those before; an empty document takes all away."""
 
-    document: JsonObject
+    document: Annotated[JsonObject, Field(json_schema_extra={"x-schema": "overrides"})]
 
 
 class NewCredits(Act):

@@ -7,10 +7,22 @@ never refused for a value's form.
 import re
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address, ip_network
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from fastapi import Body as FromBody
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, StrictBool, StrictInt
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    JsonValue,
+    PlainValidator,
+    StrictBool,
+    StrictInt,
+    TypeAdapter,
+    ValidationError,
+)
 
 from tallygate.limits.limit import EXACT_INTEGER
 
@@ -45,6 +57,15 @@ def _utc(value: datetime) -> datetime:
     return value.astimezone(UTC)
 
 
+def _when(value: object) -> object:
+    if value in ("now", "period-end"):
+        return value
+    try:
+        return _INSTANT.validate_python(value)
+    except ValidationError:
+        raise ValueError("write now, period-end, or an instant such as 2027-01-31T12:00:00Z") from None
+
+
 def _printable(value: str) -> str:
     return "".join(letter if letter.isprintable() else " " if letter.isspace() else "\ufffd" for letter in value)
 
@@ -63,6 +84,13 @@ def _address(value: str) -> str:
 
 
 Instant = Annotated[datetime, BeforeValidator(_instant_text), AfterValidator(_utc)]
+_INSTANT = TypeAdapter[datetime](Instant)
+When = Annotated[
+    datetime | Literal["now", "period-end"],
+    # Of one piece: of a union each member would be a mistake of its own, and in its name in the pointer.
+    PlainValidator(_when, json_schema_input_type=Instant | Literal["now", "period-end"]),
+    Field(description="An instant, `now`, or the end of the billing period under way."),
+]
 Flag = StrictBool
 Text = Annotated[str, Field(max_length=200, pattern=_LINE, description=_REPLACED), AfterValidator(_printable)]
 Name = Annotated[str, Field(max_length=200, pattern=_FILLED_LINE, description=_REPLACED), AfterValidator(_printable)]

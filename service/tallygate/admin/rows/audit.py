@@ -38,10 +38,11 @@ class AuditRows:
         row = await self._sql.row("audit_since", since)
         return None if row is None else int(row["id"])
 
-    async def chain(self, after: int, limit: int) -> tuple[tuple[int, bytes], list[ChainedEntry]]:
-        """Return, in one snapshot, number and hash of the head, and entries numbered above `after`."""
+    async def chain(self, after: int, limit: int) -> tuple[tuple[int, bytes] | None, list[ChainedEntry]]:
+        """Return, in one snapshot, number and hash of the head, if there is one, and entries numbered above `after`."""
         rows = await self._sql.rows("audit_chain", after, limit)
-        head = (int(rows[0]["head_id"]), bytes(rows[0]["head_hash"]))
+        has_head = rows[0]["head_id"] is not None
+        head = (int(rows[0]["head_id"]), bytes(rows[0]["head_hash"])) if has_head else None
         return head, [_chained(row) for row in rows if row["id"] is not None]
 
 

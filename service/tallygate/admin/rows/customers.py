@@ -38,10 +38,6 @@ class CustomerRows:
         """Let nobody else change the customer, or give them a subscription, until the transaction ends."""
         await self._sql.row("lock_customer", customer_id)
 
-    async def hold(self, customer_id: str) -> None:
-        """Let nobody change the customer until the transaction ends."""
-        await self._sql.row("hold_customer", customer_id)
-
     async def set_status(self, customer_id: str, status: str, past_due_at: datetime | None) -> None:
         """Set the status of a customer, and since when a payment is due."""
         await self._sql.run("set_customer_status", customer_id, status, past_due_at, self._now)

@@ -41,6 +41,10 @@ class PlanRows:
         """Return the newest version of a plan, whatever its state."""
         return _version(await self._sql.row("newest_version", key))
 
+    async def newest_in_shadow(self, key: str) -> PlanVersion | None:
+        """Return the newest version of a plan with a limit in shadow, whatever its state."""
+        return _version(await self._sql.row("newest_version_in_shadow", key))
+
     async def newest_offered(self, key: str) -> PlanVersion | None:
         """Return the newest version of a plan that takes new subscriptions."""
         return _version(await self._sql.row("newest_offered_version", key))

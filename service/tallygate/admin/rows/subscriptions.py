@@ -10,6 +10,7 @@ from tallygate.admin.records import ChangeRecord, CreditRecord, Json
 from tallygate.admin.rows import to_json
 from tallygate.admin.rows.plans import split_ref
 from tallygate.core.errors import ConflictError
+from tallygate.core.redaction import hide_secrets
 from tallygate.licenses.codec import decode_terms
 from tallygate.licenses.license import Terms
 
@@ -138,13 +139,14 @@ class SubscriptionRows:
 
     async def insert_override(self, subscription_id: str, document: Json, reason: str) -> None:
         """Put terms of its own in force for a subscription, instead of any before."""
-        await self._sql.run("insert_override", subscription_id, to_json(document), self._actor, reason, self._now)
+        why = hide_secrets(reason)
+        await self._sql.run("insert_override", subscription_id, to_json(document), self._actor, why, self._now)
 
     async def insert_credits(self, subscription_id: str, made: CreditRecord, reason: str) -> None:
         """Add units to the balance of a credits limit."""
         await self._sql.run(
             "insert_credits", made.id, subscription_id, made.limit, made.amount, made.at, made.expires_at,
-            self._actor, reason,
+            self._actor, hide_secrets(reason),
         )  # fmt: skip
 
     async def _unless_overlapping(
