@@ -16,6 +16,11 @@ from tallygate.plans.parse import parse
 from tallygate.plans.rollout import is_in_rollout
 
 SECOND, DAY, MOMENT = timedelta(seconds=1), timedelta(days=1), timedelta(microseconds=1)
+PAYG = (
+    "{name: monthly, quota: 100, period: billing, on_exceed: overage, allow_until: 1_000_000 units}\n"
+    '    overage:\n      requests: {model: per_unit, unit: "0.002"}'
+)
+STRICT = "{name: monthly, quota: 5, period: billing}"
 COMPLETIONS, SEARCH, REPORT = "/v1/completions", "/v1/search", "/v1/reports/7"
 
 
@@ -298,22 +303,44 @@ async def test_a_new_price_touches_nobody_until_they_are_moved(shop: Shop) -> No
 
 async def test_a_version_in_shadow_refuses_nobody_and_is_reported(shop: Shop) -> None:
     """What it would have refused is in the metadata, in the metrics and in the report, and nothing else changes."""
-    before = (
-        "{name: monthly, quota: 100, period: billing, on_exceed: overage, allow_until: 1_000_000 units}\n"
-        '    overage:\n      requests: {model: per_unit, unit: "0.002"}'
-    )
-    strict = await published(shop, "payg", before, "{name: monthly, quota: 5, period: billing}")
+    strict = await published(shop, "payg", PAYG, STRICT)
     lea = await shop.buyer("payg@1")
-    await shop.done(shop.control.shadows.start("payg@1", strict))
+    ledger = RedisShadowLedger(shop.redis)
+    await shop.done(shop.control.shadows.start("payg@1", strict, counts=ledger))
     assert [await lea.seen() for _ in range(7)] == ["200 ok"] * 5 + ["200 shadow"] * 2
     assert (await lea.ask()).headers["x-seen-would_refuse"] == "quota_exceeded"
     assert await lea.left() == {"per-second": (32, 20), "monthly": (92, 100)}
     labels = f'{{plan="payg",reason="quota_exceeded",shadow="{strict}"}}'
     assert await shop.metric(f"tallygate_shadow_decisions_total{labels}") == 3
-    ledger = RedisShadowLedger(shop.redis)
-    while (report := await ledger.report(strict)).requests < 9:
+    while (report := await shop.control.shadows.show("payg@1", counts=ledger)).requests < 9:
         await lea.ask(ALLOWANCE)
     assert report.refused["quota_exceeded"] >= 3
     assert report.subscriptions.keys() == {lea.subscription}
     await shop.done(shop.control.shadows.stop("payg@1"))
     assert await lea.seen() == "200 ok"
+
+
+async def test_a_limit_in_shadow_is_told_apart_from_a_version_in_shadow(shop: Shop) -> None:
+    """Each has metrics and a report of its own, the metadata tell of either, and nobody is refused by them."""
+    watched = await published(
+        shop, "payg", PAYG, f"{{name: watched, quota: 2, period: billing, mode: shadow}}\n      - {PAYG}"
+    )
+    strict = await published(shop, "payg", PAYG, STRICT)
+    mia, ledger = await shop.buyer(watched), RedisShadowLedger(shop.redis)
+    await shop.done(shop.control.shadows.start(watched, strict, counts=ledger))
+    assert [await mia.seen() for _ in range(6)] == ["200 ok"] * 2 + ["200 shadow"] * 4
+    assert (await mia.ask()).headers["x-seen-would_refuse"] == "quota_exceeded"
+    assert await mia.left() == {"per-second": (33, 20), "monthly": (93, 100)}
+    await shop.done(shop.control.shadows.stop(watched))
+    assert await mia.seen() == "200 shadow"
+
+    async def told_of(shadow: str) -> float:
+        labels = f'{{plan="payg",reason="quota_exceeded",shadow="{shadow}"}}'
+        return await shop.metric(f"tallygate_shadow_decisions_total{labels}")
+
+    assert (await told_of(f"{watched}:watched"), await told_of(strict)) == (6, 2)
+    while (seen := await shop.control.shadows.show(watched, counts=ledger)).limits[0].requests < 9:
+        await mia.ask(ALLOWANCE)
+    (limit,) = seen.limits
+    assert (seen.shadow, limit.name, list(limit.subscriptions)) == (None, "watched", [mia.subscription])
+    assert (await ledger.report(watched, strict)).refused == {"quota_exceeded": 2}

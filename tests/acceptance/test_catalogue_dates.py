@@ -10,6 +10,7 @@ import pytest
 from support.movable import Shop
 
 from tallygate.admin.subscriptions import When
+from tallygate.insights.memory import MemoryShadowLedger
 from tallygate.plans.contract import Carry
 
 MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
@@ -118,7 +119,7 @@ async def test_a_change_brings_its_shadow_on_time_though_postgres_is_gone(shop: 
     """What is tried beside the new plan begins with it, with nobody there to compile anything."""
     eve, change_at = await shop.buyer("payg@1"), shop.now + 10 * MINUTE
     await shop.done(shop.control.contracts.change(eve.subscription, "enterprise@1", at=change_at))
-    await shop.done(shop.control.shadows.start("enterprise@1", "free@1"))
+    await shop.done(shop.control.shadows.start("enterprise@1", "free@1", counts=MemoryShadowLedger()))
     assert await eve.seen() == "200 ok"
     await shop.postgres.close()
     await shop.move_to(change_at - MOMENT)

@@ -68,13 +68,30 @@ async def test_overage_is_allowed_up_to_its_ceiling(world: World) -> None:
     assert [await world.seen(account.secret) for _ in range(5)] == ["200"] * 4 + ["429 quota_exceeded"]
 
 
-async def test_a_shadow_limit_refuses_nobody(world: World) -> None:
-    """A limit on trial shows its effect in the metrics only."""
+async def test_a_shadow_limit_refuses_nobody_and_is_reported(world: World) -> None:
+    """A limit in shadow changes no answer; metrics and REST tell what it would have refused, and to whom."""
     account = await world.account("shadow")
-    name = 'tallygate_checks_total{decision="allow",plan="shadow",reason="shadow"}'
-    before = (await world.metrics()).get(name, 0)
-    assert [await world.seen(account.secret) for _ in range(4)] == ["200"] * 4
-    assert (await world.metrics())[name] - before == 3
+    names = ['tallygate_checks_total{decision="allow",plan="shadow",reason="shadow"}'] + [
+        f'tallygate_shadow_decisions_total{{plan="shadow",reason="{reason}",shadow="shadow@1:trial"}}'
+        for reason in ("ok", "credits_exhausted")
+    ]
+    before = await world.metrics()
+    answers = [await world.get(account.secret) for _ in range(4)]
+    assert [told(answer) for answer in answers] == ["200"] * 4
+    assert not [answer for answer in answers if "ratelimit" in answer.headers]
+    after = await world.metrics()
+    assert [after[name] - before.get(name, 0) for name in names] == [3, 1, 3]
+    address = f"{world.system.admin_url}/v1/plans/shadow/shadow"
+    bearer = {"authorization": f"Bearer {world.system.environment['ADMIN_KEY']}"}
+
+    async def refused() -> str:
+        answer = await world.http.get(address, headers=bearer)
+        seen = answer.raise_for_status().json()
+        assert (seen["plan"], seen["shadow"], seen["requests"]) == ("shadow@1", None, 0)
+        (limit,) = seen["limits"]
+        return f"{limit['name']} {limit['subscriptions'].get(account.subscription.id)}"
+
+    await world.until("trial 3", refused)
 
 
 async def test_rotating_a_token_keeps_what_was_used(world: World) -> None:

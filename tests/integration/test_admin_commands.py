@@ -138,6 +138,21 @@ def test_a_shadow_is_started_listed_and_stopped(office: Shell) -> None:
     assert "nothing is tried" in office("plans", "shadow", "stop", "pro@1").refused()
 
 
+def test_a_limit_in_shadow_is_shown_without_a_version_tried(office: Shell, tmp_path: Path) -> None:
+    """What a limit on trial would have refused is shown by the command that shows it of a version."""
+    path = tmp_path / "watched.yaml"
+    path.write_text("plans: [{key: free, name: Free, limits: [{name: daily, quota: 9, period: day, mode: shadow}]}]")
+    assert office("plans", "apply", str(path)).code == 0
+    seen = office("plans", "shadow", "show", "free", "--json").json
+    assert (seen["plan"], seen["shadow"], [limit["name"] for limit in seen["limits"]]) == ("free@2", None, ["daily"])
+    shown = office("plans", "shadow", "show", "free@2").out
+    assert shown.splitlines() == [
+        "limit daily in shadow of free@2",
+        "would have refused 0 of 0 requests that were allowed",
+    ]
+    assert "no limit of it is in shadow" in office("plans", "shadow", "show", "free@1").refused()
+
+
 def test_tokens_are_changed_paused_and_found(office: Shell) -> None:
     """Update, disable, enable; found by name and by the last four characters."""
     made = office("tokens", "issue", "--customer", "acme", "--name", "ci", "--json").json

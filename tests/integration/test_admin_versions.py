@@ -14,11 +14,12 @@ from support.office import NOW, Office, office
 from support.servers import Database
 
 from tallygate.admin import versions
-from tallygate.admin.records import Subscription
+from tallygate.admin.records import LimitInShadow, Subscription
 from tallygate.admin.versions import is_in_cohort
 from tallygate.core.errors import ConflictError, DependencyError, InputError, NotFoundError
 from tallygate.insights.memory import MemoryShadowLedger
 from tallygate.plans.contract import Carry
+from tallygate.plans.parse import parse
 
 DAY = timedelta(days=1)
 COUNTS = MemoryShadowLedger()
@@ -254,7 +255,7 @@ async def test_a_shadow_is_compiled_into_every_license_of_its_version(desk: Offi
     stopped = await desk.operations.shadows.stop("pro@1")
     assert (stopped.id, stopped.stopped_at, stopped.subscriptions) == (started.id, desk.clock.now(), 2)
     assert {(await desk.subscriptions.show(each.id)).shadow for each in [*old, *sold]} == {None}
-    for attempt in (desk.operations.shadows.stop("pro@1"), desk.operations.shadows.show("pro@1")):
+    for attempt in (desk.operations.shadows.stop("pro@1"), desk.operations.shadows.show("pro@1", counts=COUNTS)):
         with pytest.raises(NotFoundError):
             await attempt
     assert [each.id for each in await desk.operations.shadows.list()] == [started.id]
@@ -264,28 +265,54 @@ async def test_a_shadow_started_again_is_reported_from_its_start(desk: Office) -
     """Its report holds nothing of an earlier trial, all of a running one; without a store for it nothing starts."""
     shadows, counts = desk.operations.shadows, MemoryShadowLedger()
 
-    async def seen() -> int:
-        return (await counts.report("pro@2")).requests
+    async def seen(plan: str) -> int:
+        return (await shadows.show(plan, counts=counts)).requests
 
-    await counts.add(Counter({("pro@2", "", "ok"): 5}))
+    await counts.add("pro@1", "pro@2", Counter({("", "ok"): 5}))
     await shadows.start("pro@1", "pro@2", counts=counts)
-    assert await seen() == 0
-    await counts.add(Counter({("pro@2", "", "ok"): 7}))
+    assert await seen("pro@1") == 0
+    await counts.add("pro@1", "pro@2", Counter({("", "ok"): 7}))
     await shadows.start("pro@1", "pro@2", counts=counts)
+    await counts.add("free@1", "pro@2", Counter({("", "ok"): 9}))
     await shadows.start("free@1", "pro@2", counts=counts)
-    assert await seen() == 7
-    assert (await shadows.show("free")).plan == "free@1"
+    assert (await seen("pro@1"), await seen("free")) == (7, 0), "each trial has a report of its own"
+    assert (await shadows.show("free", counts=counts)).plan == "free@1"
     await shadows.stop("pro@1")
     await shadows.stop("free@1")
 
     class Away(MemoryShadowLedger):
-        async def forget(self, shadow: str) -> None:
-            raise DependencyError(shadow)
+        async def forget(self, beside: str, shadow: str) -> None:
+            raise DependencyError(beside + shadow)
 
     with pytest.raises(DependencyError):
         await shadows.start("pro@1", "pro@2", counts=Away())
     with pytest.raises(NotFoundError):
-        await shadows.show("pro")
+        await shadows.show("pro", counts=counts)
+
+
+async def test_a_limit_in_shadow_is_reported_without_a_version_tried(desk: Office) -> None:
+    """A version has a report of each of its limits in shadow; of a plan, a version that is tried is told first."""
+    shadows, counts = desk.operations.shadows, MemoryShadowLedger()
+    watched = "{name: %s, credits: 5, mode: shadow}"
+    plan = "plans:\n  - {key: free, name: Free, limits: [{name: all, credits: 100}, %s]}"
+    for names in (("first",), ("first", "second")):
+        await desk.plans.apply(parse(plan % ", ".join(watched % name for name in names), "test.yaml"))
+    await counts.add("free@3", "free@3:first", Counter({("", "ok"): 2, ("", "credits_exhausted"): 1}))
+    await counts.add("free@2", "free@2:first", Counter({("", "credits_exhausted"): 8}))
+    seen = await shadows.show("free", counts=counts)
+    assert (seen.plan, seen.id, seen.shadow, seen.started_at, seen.requests) == ("free@3", None, None, None, 0)
+    assert seen.limits == (
+        LimitInShadow("first", 3, {"credits_exhausted": 1}, {}),
+        LimitInShadow("second", 0, {}, {}),
+    )
+    older = await shadows.show("free@2", counts=counts)
+    assert [(limit.name, limit.requests) for limit in older.limits] == [("first", 8)]
+    await shadows.start("free@1", "free@3", counts=counts)
+    tried = await shadows.show("free", counts=counts)
+    assert (tried.plan, tried.shadow, tried.limits) == ("free@1", "free@3", ())
+    await shadows.start("free@2", "free@3", counts=counts)
+    both = await shadows.show("free", counts=counts)
+    assert (both.plan, both.shadow, both.limits[0].requests) == ("free@2", "free@3", 8)
 
 
 async def test_a_shadow_is_in_what_the_data_plane_reads(desk: Office) -> None:

@@ -120,6 +120,7 @@ async def test_a_new_tier_is_published_tried_and_moved_to(rest: Rest) -> None:
     for query in ({}, {"version": 1}):
         report = (await rest.viewer.get("/v1/plans/free/shadow", params=query)).json()
         assert (report["shadow"], report["requests"], report["refused"]) == ("free@2", 0, {})
+        assert report["limits"] == []
     assert (await rest.admin.post("/v1/plans/free/shadow/stop", json={"version": 1})).json()["stopped_at"]
     problem(await rest.viewer.get("/v1/plans/free/shadow"), 404)
     cohort = {"from_version": 1, "to": "free@2", "percent": "100"}
@@ -131,6 +132,19 @@ async def test_a_new_tier_is_published_tried_and_moved_to(rest: Rest) -> None:
         assert (await rest.admin.post(f"/v1/plans/free/versions/1/{act}")).json()["status"] == status
     assert (await rest.admin.post("/v1/plans/free/versions/1/retire")).json()["status"] == "retired"
     problem(await rest.admin.post("/v1/plans/free/versions/2/retire"), 409)
+
+
+async def test_a_limit_in_shadow_has_a_report_without_a_version_tried(rest: Rest) -> None:
+    """A plan version answers for its limits in shadow; a plan or a version with nothing in shadow is not found."""
+    tier = {"name": "Free", "limits": [{"name": "trial", "credits": 5, "mode": "shadow"}]}
+    assert (await rest.admin.post("/v1/plans/free/versions", json=tier)).json()["id"] == "free@2"
+    unseen = {"requests": 0, "refused": {}, "subscriptions": {}}
+    for query in ({}, {"version": 2}):
+        report = (await rest.viewer.get("/v1/plans/free/shadow", params=query)).json()
+        none = dict.fromkeys(("id", "shadow", "started_at", "stopped_at"))
+        assert report == none | unseen | {"plan": "free@2", "limits": [{"name": "trial", **unseen}]}
+    for path in ("free/shadow?version=1", "free/shadow?version=3", "pro/shadow", "none/shadow"):
+        problem(await rest.viewer.get(f"/v1/plans/{path}"), 404)
 
 
 async def test_plans_published_at_once_take_no_other_s_version_back(rest: Rest) -> None:

@@ -11,7 +11,7 @@ from support.slow_responses import REALM, slow_response
 from tallygate._proto.envoy.v3.external_auth_pb2 import CheckResponse
 from tallygate.core.periods import Calendar, PeriodUnit
 from tallygate.credentials.extract import Credential
-from tallygate.decision.decision import Allow, CheckInput, Decision, Deny, Reason
+from tallygate.decision.decision import Allow, CheckInput, Decision, Deny, Opinion, Reason
 from tallygate.decision.denials import DENIALS
 from tallygate.envoy.responses import ResponseWriter
 from tallygate.licenses.license import CustomerStatus, Grant, License, Phase, Standing, Terms
@@ -94,6 +94,7 @@ CONTENT_TYPES = st.sampled_from(
     ["application/json", "application/grpc", "application/grpc+proto", "application/grpc-web"]
 )
 ASKED = st.builds(lambda sent, kind: CheckInput("GET", "/", sent | {"content-type": kind}), SENT, CONTENT_TYPES)
+OPINIONS = st.lists(st.builds(Opinion, TEXT, st.none() | st.sampled_from(Reason)), max_size=3).map(tuple)
 
 
 @st.composite
@@ -102,12 +103,9 @@ def decisions(draw: st.DrawFn, license_: License | None = None) -> Decision:
     license_, route, states = license_ or draw(LICENSES), draw(ROUTES), draw(STATES)
     phase = license_.terms.phases[0]
     if draw(st.booleans()):
-        reason, would_refuse = (
-            draw(st.sampled_from([Reason.OK, Reason.OVERAGE])),
-            draw(st.none() | st.sampled_from(Reason)),
-        )
+        reason, opinions = draw(st.sampled_from([Reason.OK, Reason.OVERAGE])), draw(OPINIONS)
         credential = draw(CREDENTIALS)
-        return Allow(reason, draw(TEXT), credential, license_, phase, route, states, would_refuse=would_refuse)
+        return Allow(reason, draw(TEXT), credential, license_, phase, route, states, opinions=opinions)
     is_known = draw(st.booleans())
     return Deny(
         draw(st.sampled_from(sorted(DENIALS))),

@@ -5,11 +5,10 @@ from dataclasses import replace
 import pytest
 from support.decisions import BURST, DAILY, ROUTE, allow, deny, license_of, state
 
-from tallygate.decision.decision import Allow, Reason
+from tallygate.decision.decision import Opinion, Reason
 from tallygate.envoy.count import Counting
 from tallygate.insights.shadow import ShadowTally
 from tallygate.licenses.last_used import LastUsed
-from tallygate.licenses.license import Grant
 from tallygate.limits.limiter import LimitOutcome
 from tallygate.metrics import Metrics
 
@@ -84,17 +83,24 @@ def test_a_lost_counter_store_shows() -> None:
 
 
 def test_a_shadow_and_a_token_in_use_are_noted() -> None:
-    """What a version in shadow would have said is counted under it, and the token is remembered as used."""
-
-    def beside(shadow: Grant) -> Allow:
-        decision = allow()
-        return replace(decision, phase=replace(decision.phase, shadow=shadow))
-
+    """What each thing in shadow would have said is counted under it, and the token is remembered as used."""
     desk = Desk()
-    shadow = replace(license_of().terms.phases[0].grant, plan="pro@4")
-    desk.count(beside(shadow), 0.001)
-    desk.count(replace(beside(shadow), would_refuse=Reason.QUOTA_EXCEEDED), 0.001)
-    assert desk.shows("shadow_decisions_total", plan="pro", shadow="pro@4", reason="ok") == 1
-    assert desk.shows("shadow_decisions_total", plan="pro", shadow="pro@4", reason="quota_exceeded") == 1
-    assert desk.shadows.take()["pro@4", "sub_1", "quota_exceeded"] == 1
+    tried, limit = Opinion("pro@4", None), Opinion("pro@3:burst", Reason.RATE_LIMITED)
+    desk.count(replace(allow(), opinions=(tried, limit)), 0.001)
+    desk.count(replace(allow(), opinions=(replace(tried, would_refuse=Reason.QUOTA_EXCEEDED),)), 0.001)
+    counted = {("pro@4", "ok"): 1, ("pro@4", "quota_exceeded"): 1, ("pro@3:burst", "rate_limited"): 1}
+    for (shadow, reason), number in counted.items():
+        assert desk.shows("shadow_decisions_total", plan="pro", shadow=shadow, reason=reason) == number
+    assert desk.shadows.take() == {
+        ("pro@3", "pro@4"): {("", "ok"): 1, ("", "quota_exceeded"): 1, ("sub_1", "quota_exceeded"): 1},
+        ("pro@3", "pro@3:burst"): {("", "rate_limited"): 1, ("sub_1", "rate_limited"): 1},
+    }
     assert desk.last_used._seen == {"tok_1"}
+
+
+def test_what_is_asked_again_is_no_second_opinion() -> None:
+    """Envoy's retry of one check moves no shadow's numbers."""
+    desk = Desk()
+    desk.count(replace(allow(), is_repeat=True, opinions=(Opinion("pro@4", None),)), 0.001)
+    assert desk.shows("shadow_decisions_total", plan="pro", shadow="pro@4", reason="ok") is None
+    assert desk.shadows.take() == {}

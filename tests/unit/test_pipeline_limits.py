@@ -19,7 +19,7 @@ from support.terms import terms_of, with_shadow
 
 from tallygate.core.errors import OverloadedError
 from tallygate.core.periods import Calendar, PeriodUnit
-from tallygate.decision.decision import Allow, Reason
+from tallygate.decision.decision import Allow, Opinion, Reason
 from tallygate.decision.pipeline import fail_policy, only_local
 from tallygate.decision.situation import Situation
 from tallygate.licenses.license import FirstUseTrial, Standing, Terms
@@ -242,6 +242,54 @@ async def test_a_shadow_limit_reports_and_never_moves_the_enforced_one() -> None
     ]
     assert isinstance(decisions[1], Allow)
     assert decisions[1].would_refuse is Reason.CREDITS_EXHAUSTED
+
+
+async def test_each_thing_in_shadow_has_an_opinion_of_its_own() -> None:
+    """A limit in shadow of the plan in force is no refusal of the version tried, nor the other way round."""
+    desk = Desk()
+    tight = replace(credits_of("pro@4:prepaid", 2), is_shadow=True)
+    watched = credits_of("watched", 1, is_shadow=True)
+    tried = replace(GRANT, plan="pro@4", limits=(tight,))
+    desk.issue(credits_of("prepaid", 9), watched, terms=with_shadow(TERMS, tried))
+    decisions = [await desk.check() for _ in range(3)]
+    said = [decision.opinions for decision in decisions if isinstance(decision, Allow)]
+    mine, refused = "pro@3:watched", Reason.CREDITS_EXHAUSTED
+    assert said == [
+        (Opinion("pro@4", None), Opinion(mine, None)),
+        (Opinion("pro@4", None), Opinion(mine, refused)),
+        (Opinion("pro@4", refused), Opinion(mine, refused)),
+    ]
+    assert [decision.reason for decision in decisions] == [Reason.OK, Reason.SHADOW, Reason.SHADOW]
+
+
+async def test_the_tried_version_alone_answers_for_what_it_grants() -> None:
+    """A scope that the tried version lacks is its refusal; the limit in shadow beside it had room, and says so."""
+    desk = Desk()
+    desk.rules = (RouteRule("*", "/**", scope="things.read"),)
+    tried = replace(GRANT, plan="pro@4", scopes=frozenset(), limits=())
+    desk.issue(credits_of("watched", 1, is_shadow=True), terms=with_shadow(TERMS, tried))
+    decision = await desk.check()
+    assert isinstance(decision, Allow)
+    assert decision.opinions == (Opinion("pro@4", Reason.SCOPE_MISSING), Opinion("pro@3:watched", None))
+    assert decision.would_refuse is Reason.SCOPE_MISSING
+
+
+async def test_a_limit_in_shadow_looks_at_what_costs_its_meter_only() -> None:
+    """Requests that cost nothing of its meter, and those decided without the counters, are none that it has seen."""
+    desk = Desk()
+    desk.rules = (RouteRule("GET", "/v1/free", (("bytes", 1),)), RouteRule("*", "/**"))
+    desk.issue(credits_of("watched", 0, is_shadow=True))
+    free, counted = await desk.check(request("/v1/free")), await desk.check()
+    desk.counters.lose()
+    lost = await desk.check()
+    said = [decision.opinions for decision in (free, counted, lost) if isinstance(decision, Allow)]
+    assert said == [(), (Opinion("pro@3:watched", Reason.CREDITS_EXHAUSTED),), ()]
+
+
+def test_where_nothing_is_in_shadow_nothing_is_asked() -> None:
+    """The usual request pays for no shadow: there is none to ask."""
+    passage = Situation.at(NOW, replace(LICENSE, terms=TERMS), None).passage(RouteRule("*", "/**"))
+    assert passage.shadows is None
 
 
 async def test_a_scheduled_change_switches_the_shadow_on_time() -> None:

@@ -1,6 +1,6 @@
 """Use cases of shadows: trying a version beside the one in force, on live traffic, without any effect.
 
-A limit in shadow (`mode: shadow`) is tried by the version it belongs to, from its publication on; it is only shown here.
+A limit in shadow (`mode: shadow`) looks on from the publication of its version on, and is only shown here.
 
 While a shadow runs, every phase on the version beside which it runs carries the tried one too (`Phase.shadow`),
 so whoever comes to that version later, by a scheduled change or the end of a trial, has it from that instant on.
@@ -87,10 +87,10 @@ class Shadows:
         seen = NOTHING_SEEN if running is None else await counts.report(plan.ref, running.shadow)
         seen_by = {name: await counts.report(plan.ref, limit_ref(plan.ref, name)) for name in limits}
         return InShadow(
-            id=running and running.id,
+            id=None if running is None else running.id,
             plan=plan.ref,
-            shadow=running and running.shadow,
-            started_at=running and running.started_at,
+            shadow=None if running is None else running.shadow,
+            started_at=None if running is None else running.started_at,
             stopped_at=None,
             **asdict(seen),
             limits=tuple(LimitInShadow(name, **asdict(report)) for name, report in seen_by.items()),

@@ -57,12 +57,23 @@ class CheckInput:
 
 
 @dataclass(frozen=True, slots=True)
+class Opinion:
+    """What one thing in shadow would have done with a request: refused it for a reason, or, None, let it pass.
+
+    `shadow` is the version that is tried (`pro@4`), or a limit of the version in force (`pro@3:burst`).
+    """
+
+    shadow: str
+    would_refuse: Reason | None
+
+
+@dataclass(frozen=True, slots=True)
 class Allow:
     """The request may pass; `reason` is OK, OVERAGE or SHADOW.
 
     `degraded` names the fail policy (`open`, `local`) that stood in for a lost counter store. `is_repeat`:
-    Envoy asked again about a request that was counted already. `would_refuse`: what a limit or a plan
-    version in shadow would have refused it for.
+    Envoy asked again about a request that was counted already. `opinions` are those of everything in shadow
+    that looked at it, the version that is tried first.
     """
 
     reason: Reason
@@ -74,7 +85,12 @@ class Allow:
     states: tuple[LimitState, ...]
     degraded: str | None = None
     is_repeat: bool = False
-    would_refuse: Reason | None = None
+    opinions: tuple[Opinion, ...] = ()
+
+    @property
+    def would_refuse(self) -> Reason | None:
+        """Return the first reason for which anything in shadow would have refused the request."""
+        return next((opinion.would_refuse for opinion in self.opinions if opinion.would_refuse is not None), None)
 
 
 @dataclass(frozen=True, slots=True)

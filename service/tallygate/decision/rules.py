@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from ipaddress import IPv6Address, ip_address
 
-from tallygate.decision.decision import CheckInput, Reason
+from tallygate.decision.decision import CheckInput, Opinion, Reason
 from tallygate.licenses.license import CustomerStatus, Grant, License, Phase, Standing
 from tallygate.licenses.routes import RouteRule, RouteTable
 from tallygate.limits.limit import LimitKind
@@ -108,17 +108,17 @@ def denied_because(states: tuple[LimitState, ...], route: RouteRule) -> Refusal:
     raise AssertionError(message)
 
 
-def shadow_refused_because(states: tuple[LimitState, ...]) -> Reason | None:
-    """Return what the first limit in shadow that has no room would have refused the request for."""
-    for state in states:
-        if state.outcome is LimitOutcome.SHADOW_EXCEEDED:
-            return _DENIED[state.limit.kind][0]
-    return None
+def shadow_refused_because(state: LimitState) -> Reason | None:
+    """Return what a limit in shadow would have refused the request for, None when it had room."""
+    return _DENIED[state.limit.kind][0] if state.outcome is LimitOutcome.SHADOW_EXCEEDED else None
 
 
-def allowed_because(states: tuple[LimitState, ...], *, is_shadow_refused: bool) -> Reason:
-    """Return OVERAGE if a limit is over its amount, else SHADOW if a shadow would refuse, else OK."""
+def allowed_because(states: tuple[LimitState, ...], opinions: tuple[Opinion, ...]) -> Reason:
+    """Return OVERAGE if a limit is over its amount, else SHADOW if anything in shadow would refuse, else OK."""
     for state in states:
         if state.outcome is LimitOutcome.OVERAGE:
             return Reason.OVERAGE
-    return Reason.SHADOW if is_shadow_refused else Reason.OK
+    for opinion in opinions:
+        if opinion.would_refuse is not None:
+            return Reason.SHADOW
+    return Reason.OK

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from tallygate.credentials.extract import Credential
-from tallygate.decision.decision import Allow, CheckInput, Deny, Reason
+from tallygate.decision.decision import Allow, CheckInput, Deny
 from tallygate.decision.rules import (
     Refusal,
     allowed_because,
@@ -16,8 +16,8 @@ from tallygate.decision.rules import (
     refuse_route,
     refuse_status,
     refuse_token,
-    shadow_refused_because,
 )
+from tallygate.decision.shadows import Shadows, shadows_of
 from tallygate.licenses.license import License, Phase
 from tallygate.licenses.routes import RouteRule
 from tallygate.limits.limit import FailPolicy
@@ -31,7 +31,7 @@ _ALWAYS, _NEVER = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=
 class Passage:
     """A route under a license: why it is refused, or what a request of it consumes, but for the request's id.
 
-    `shadow_refusal` is why the version in shadow would refuse the route as such.
+    `shadows` are what looks at such requests and decides nothing, None when nothing does.
     """
 
     license: License
@@ -39,7 +39,7 @@ class Passage:
     route: RouteRule
     refusal: Refusal | None
     acquisition: Acquisition
-    shadow_refusal: Reason | None
+    shadows: Shadows | None
 
     def asking(self, request_id: str | None) -> Acquisition:
         """Return what the request with this id consumes."""
@@ -47,10 +47,10 @@ class Passage:
         return Acquisition(subject, charges, usage, route, request_id)
 
     def allow(self, decision_id: str, credential: Credential, verdict: Verdict, degraded: FailPolicy | None) -> Allow:
-        """Return the admission, with what a version in shadow says of it."""
-        would_refuse = self.shadow_refusal or shadow_refused_because(verdict.states)
+        """Return the admission, with what is in shadow says of it."""
+        opinions = () if self.shadows is None else self.shadows.opinions(verdict.states)
         return Allow(
-            reason=allowed_because(verdict.states, is_shadow_refused=would_refuse is not None),
+            reason=allowed_because(verdict.states, opinions),
             decision_id=decision_id,
             credential=credential,
             license=self.license,
@@ -59,7 +59,7 @@ class Passage:
             states=verdict.states,
             degraded=degraded,
             is_repeat=verdict.is_repeat,
-            would_refuse=would_refuse,
+            opinions=opinions,
         )
 
 
@@ -138,15 +138,13 @@ def _instants(token_license: License, first_used_at: datetime | None) -> list[da
 
 
 def _passage(token_license: License, phase: Phase, route: RouteRule) -> Passage:
-    shadow = phase.shadow
-    shadow_refusal = None if shadow is None else refuse_route(token_license, shadow, route)
     return Passage(
         license=token_license,
         phase=phase,
         route=route,
         refusal=refuse_route(token_license, phase.grant, route),
         acquisition=_acquisition(token_license, phase, route),
-        shadow_refusal=None if shadow_refusal is None else shadow_refusal.reason,
+        shadows=shadows_of(token_license, phase, route),
     )
 
 

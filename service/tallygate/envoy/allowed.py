@@ -71,7 +71,7 @@ class AllowedWriter:
         if decision.credential.set_cookie_header is not None:
             ok += _cookie(decision.credential.set_cookie_header)
         logged = known.metadata + metadata.of_decision(decision)
-        if decision.would_refuse is not None:
+        if decision.opinions:
             logged += metadata.of_shadow(decision.would_refuse)
         return b"".join((_OK, head(_OK_RESPONSE, len(ok)), ok, head(_METADATA, len(logged)), logged))
 

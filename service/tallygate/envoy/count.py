@@ -39,11 +39,15 @@ class Counting:
         else:
             for meter, units in decision.route.costs:
                 self._add_units(units, plan, meter, "allowed")
-        shadow = decision.phase.shadow
-        if shadow is not None:
-            refused_for = decision.would_refuse.value if decision.would_refuse else None
-            self._metrics.shadow_decisions.count(plan, shadow.plan, refused_for or PASSED)
-            self._shadows.count(shadow.plan, decision.license.subscription, refused_for)
+        if decision.opinions:
+            self._in_shadow(decision, plan)
+
+    def _in_shadow(self, decision: Allow, plan: str) -> None:
+        beside, subscription = decision.phase.grant.plan, decision.license.subscription
+        for opinion in decision.opinions:
+            refused_for = opinion.would_refuse
+            self._metrics.shadow_decisions.count(plan, opinion.shadow, refused_for or PASSED)
+            self._shadows.count(beside, opinion.shadow, subscription, refused_for)
 
     def _overage(self, decision: Allow, plan: str) -> None:
         # A limit does not say how many of a request's units lay beyond its amount: the first such request counts whole.

@@ -51,6 +51,6 @@ def _meters(costs: tuple[tuple[str, int], ...]) -> bytes:
     return struct({}, meters=dict(costs)).SerializeToString()
 
 
-def of_shadow(would_refuse: Reason) -> bytes:
-    """Return `would_refuse`."""
-    return _WOULD_REFUSE[would_refuse]
+def of_shadow(would_refuse: Reason | None) -> bytes:
+    """Return `would_refuse`, nothing where nothing in shadow would."""
+    return b"" if would_refuse is None else _WOULD_REFUSE[would_refuse]

@@ -2,7 +2,7 @@
 
 from collections import Counter, defaultdict
 
-from tallygate.insights.shadow import Counts, Pair, ShadowReport, report_of
+from tallygate.insights.shadow import NAMED_IN_ALL, WHOLE, Counts, Pair, ShadowReport, report_of
 
 
 class MemoryShadowLedger:
@@ -14,7 +14,9 @@ class MemoryShadowLedger:
 
     async def add(self, beside: str, shadow: str, counts: Counts) -> None:
         """Add a worker's counts."""
-        self._counts[beside, shadow].update(counts)
+        held = self._counts[beside, shadow]
+        is_full = len(held) >= NAMED_IN_ALL
+        held.update({whose: n for whose, n in counts.items() if not is_full or whose in held or whose[0] == WHOLE})
 
     async def report(self, beside: str, shadow: str, top: int = 20) -> ShadowReport:
         """Return what was counted for a shadow beside a version."""

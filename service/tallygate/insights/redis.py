@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Awaitable
 from typing import cast
 
-from tallygate.insights.shadow import Counts, ShadowReport, report_of
+from tallygate.insights.shadow import NAMED_IN_ALL, WHOLE, Counts, ShadowReport, report_of
 from tallygate.storage.redis import RedisClient, answered
 
 _PREFIX = "tg:v1:shadow:"
@@ -21,11 +21,20 @@ class RedisShadowLedger:
     async def add(self, beside: str, shadow: str, counts: Counts) -> None:
         """Add a worker's counts in one transaction."""
         key = _key(beside, shadow)
+        added = await self._to_add(key, {_field(whose): number for whose, number in counts.items()})
         async with self._client.pipeline(transaction=True) as pipeline:
-            for (subscription, reason), number in counts.items():
-                pipeline.hincrby(key, f"{subscription}|{reason}", number)
+            for field, number in added.items():
+                pipeline.hincrby(key, field, number)
             pipeline.expire(key, _KEPT_S)
             await answered(pipeline.execute())
+
+    async def _to_add(self, key: str, fields: dict[str, int]) -> dict[str, int]:
+        """Leave out who is not named yet, once enough are: a report is read while Redis does nothing else."""
+        if await answered(self._client.hlen(key)) < NAMED_IN_ALL:
+            return fields
+        found = await answered(cast("Awaitable[list[bytes | None]]", self._client.hmget(key, list(fields))))
+        known = zip(fields.items(), found, strict=True)
+        return {field: n for (field, n), held in known if held is not None or field.startswith(_field((WHOLE, "")))}
 
     async def report(self, beside: str, shadow: str, top: int = 20) -> ShadowReport:
         """Return what was counted for a shadow beside a version."""
@@ -40,6 +49,10 @@ class RedisShadowLedger:
     async def forget(self, beside: str, shadow: str) -> None:
         """Begin the counts of a shadow beside a version afresh."""
         await answered(self._client.delete(_key(beside, shadow)))
+
+
+def _field(whose: tuple[str, str]) -> str:
+    return "|".join(whose)
 
 
 def _key(beside: str, shadow: str) -> str:

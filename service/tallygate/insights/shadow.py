@@ -2,8 +2,8 @@
 
 What is in shadow is so beside a version in force, and is counted for that pair: the same version tried beside two
 others has two reports. A worker counts in memory and adds its counts to the shared ones once a second (`redis.py`);
-the report sums all workers. Bounded: beyond `MAXIMUM_SUBSCRIPTIONS` per flush, refusals are counted without saying
-whose.
+the report sums all workers. Bounded: a worker names so many subscriptions a flush, and a report so many in all;
+beyond, refusals are counted without saying whose.
 """
 
 from collections import Counter, defaultdict
@@ -11,9 +11,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
-MAXIMUM_SUBSCRIPTIONS = 10_000
+NAMED_AT_ONCE, NAMED_IN_ALL = 1_000, 10_000
 PASSED = "ok"
-_WHOLE = ""
+WHOLE = ""
 
 Pair: TypeAlias = tuple[str, str]
 """The version in force (`pro@3`), and the one that is tried (`pro@4`) or a limit in shadow there (`pro@3:burst`)."""
@@ -44,12 +44,12 @@ class ShadowTally:
     def count(self, beside: str, shadow: str, subscription: str, refused_for: str | None) -> None:
         """Count one request that `beside` allowed while `shadow` looked on."""
         counts = self._counts[beside, shadow]
-        counts[_WHOLE, refused_for or PASSED] += 1
+        counts[WHOLE, refused_for or PASSED] += 1
         if refused_for is None:
             return
         whose = subscription, refused_for
         if whose not in counts:
-            if self._named >= MAXIMUM_SUBSCRIPTIONS:
+            if self._named >= NAMED_AT_ONCE:
                 return
             self._named += 1
         counts[whose] += 1
@@ -62,13 +62,14 @@ class ShadowTally:
     def put_back(self, pair: Pair, counts: Counts) -> None:
         """Count again what could not be handed on."""
         self._counts[pair].update(counts)
+        self._named += sum(1 for subscription, _ in counts if subscription != WHOLE)
 
 
 class ShadowLedger(Protocol):
     """Where the counts of all workers are added up. Methods raise DependencyError when it does not answer."""
 
     async def add(self, beside: str, shadow: str, counts: Counts) -> None:
-        """Add a worker's counts, all of them or none."""
+        """Add a worker's counts, all of them or none; once a report names enough subscriptions, it names no new one."""
         ...
 
     async def report(self, beside: str, shadow: str, top: int = 20) -> ShadowReport:
@@ -94,10 +95,10 @@ async def hand_on(tally: ShadowTally, ledger: ShadowLedger) -> None:
 
 def report_of(counts: Counts, top: int) -> ShadowReport:
     """Return the report made of counts."""
-    whole = {reason: number for (subscription, reason), number in counts.items() if subscription == _WHOLE}
+    whole = {reason: number for (subscription, reason), number in counts.items() if subscription == WHOLE}
     by_subscription: Counter[str] = Counter()
     for (subscription, _), number in counts.items():
-        if subscription != _WHOLE:
+        if subscription != WHOLE:
             by_subscription[subscription] += number
     return ShadowReport(
         requests=sum(whole.values()),
