@@ -25,6 +25,11 @@ Work = Callable[[], Awaitable[None]]
 class Serving(Protocol):
     """The transport, as far as a life needs it."""
 
+    @property
+    def address(self) -> str:
+        """Return where it listens."""
+        ...
+
     async def start(self) -> None:
         """Listen."""
         ...
@@ -113,7 +118,7 @@ class Lifecycle:
         await self._transport.start()
         self._transport.set_serving(True)
         self._waiting_for.discard("transport")
-        _log.info("ready")
+        _log.info("ready", at=self._transport.address)
         await stop.wait()
         _log.info("draining", drain_s=self._drain_s)
         self._waiting_for.add("drain")

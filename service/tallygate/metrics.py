@@ -144,6 +144,11 @@ class Metrics:
             bounds=_BATCH_BUCKETS,
             registry=self.registry,
         )
+        self.leased_requests = tally(
+            "tallygate_leased_requests",
+            "Requests paid for ahead of need: granted (or refused, unheard), and in the end spent, returned or lost.",
+            ["result"],
+        )
         self.units = tally(
             "tallygate_units",
             "Units admitted, by plan key, meter and outcome (allowed, overage).",
@@ -156,7 +161,7 @@ class Metrics:
         )
         self.shadow_decisions = tally(
             "tallygate_shadow_decisions",
-            "Allowed requests a plan version in shadow looked at, by what it would have said (ok, or the reason).",
+            "Allowed requests a version (pro@4) or limit (pro@3:burst) in shadow saw, by what it would have said.",
             ["plan", "shadow", "reason"],
         )
         self.dependency_up = gauge(

@@ -50,7 +50,7 @@ class Settings(BaseModel):
         "h2corn", description="The gRPC server: h2corn, or grpcio, which is slower and gRPC's own."
     )
     workers: int = Field(
-        1, ge=1, le=256, description="Worker processes; one for each CPU that is to decide ([workers](workers.md))."
+        1, ge=1, le=256, description="Worker processes: one for each CPU that is to decide. See docs/workers.md."
     )
     worker_endpoints: Literal["each", "shared"] = Field(
         "each", description="Each worker on a port (LISTEN + number) or Unix socket of its own, or one shared."

@@ -170,9 +170,10 @@ async def test_ctrl_c_while_it_starts_leaves_nothing(data_dir: Path) -> None:
     assert not (data_dir / "dev" / "env").exists()
 
 
-async def test_smoke_proves_the_system_and_goes(data_dir: Path) -> None:
+@pytest.mark.parametrize("options", [(), ("--workers", "2")], ids=" ".join)
+async def test_smoke_proves_the_system_and_goes(data_dir: Path, options: tuple[str, ...]) -> None:
     """`dev --smoke` prints each request with what came back, exits 0, and leaves neither process nor file."""
-    async with dev("--smoke", TMPDIR=str(data_dir)) as process:
+    async with dev("--smoke", *options, TMPDIR=str(data_dir)) as process:
         said = await output(process)
         assert await process.wait() == 0, said
     assert "Envoy 1.40." in said

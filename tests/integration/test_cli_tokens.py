@@ -142,6 +142,9 @@ def test_inspecting_works_without_a_database(bare_shell: Shell) -> None:
     assert "TALLYGATE_POSTGRES_DSN" in ran.err
     assert '"status": "not looked up"' in ran.out
     assert "environment" in bare_shell("tokens", "inspect", invented()).out
+    pattern = bare_shell("tokens", "pattern", "--json").json["pattern"]
+    assert bare_shell("tokens", "pattern").out.strip() == pattern
+    assert re.findall(pattern, f"key={invented()};") == [("live")]
     prefixed = mint(TokenFormat("acme"), Environment.TEST).text
     assert bare_shell("tokens", "inspect", prefixed, TOKEN_PREFIX="acme").code == 0
 
@@ -168,6 +171,7 @@ def test_inspecting_tells_the_state(office: Shell) -> None:
     made = issue(office)
     active = office("tokens", "inspect", made["token"], "--json").json
     assert (active["id"], active["status"], active["checksum"]) == (made["id"], "active", "ok")
+    assert "all of its plan's" in office("tokens", "inspect", made["token"]).out
     office("tokens", "revoke", made["id"])
     assert office("tokens", "inspect", made["token"], "--json").json["status"] == "revoked"
     assert office("tokens", "inspect", invented(), "--json").json["status"] == "unknown"

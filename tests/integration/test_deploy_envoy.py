@@ -6,9 +6,10 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import grpc
+import httpx
 import pytest
 from support.decisions import BURST, ROUTE, TOKEN, allow, deny, license_of, state
-from support.gateway import HARDENED, MINIMAL, Gateway, gateway
+from support.gateway import HARDENED, MINIMAL, SHARED_LISTENER, WORKER_ENDPOINTS, Gateway, gateway
 
 from tallygate.credentials.extract import Credential
 from tallygate.decision.decision import CheckInput, Decision, Reason
@@ -19,11 +20,18 @@ BEARER = ("authorization", f"Bearer {TOKEN}")
 EXCEEDED = state(BURST, LimitOutcome.EXCEEDED, remaining=0, retry_after_s=3, reset_s=1)
 
 
-@pytest.fixture(scope="module", params=["minimal", "hardened"])
+SHIPPED = {
+    "minimal": MINIMAL,
+    "hardened": HARDENED,
+    "worker-endpoints": WORKER_ENDPOINTS,
+    "shared-listener": SHARED_LISTENER,
+}
+
+
+@pytest.fixture(scope="module", params=SHIPPED)
 async def shipped(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Gateway]:
     """Each configuration in turn, running; `api` gives every test a clean view of it."""
-    config = MINIMAL if request.param == "minimal" else HARDENED
-    async with gateway(config, tmp_path_factory.mktemp(request.param), lambda _: allow()) as running:
+    async with gateway(SHIPPED[request.param], tmp_path_factory.mktemp(request.param), lambda _: allow()) as running:
         yield running
 
 
@@ -162,7 +170,7 @@ async def test_a_failure_of_the_pipeline_is_never_a_pass(api: Gateway) -> None:
     assert TOKEN not in api.reports[0]
 
 
-@pytest.mark.parametrize("config", [MINIMAL, HARDENED], ids=["minimal", "hardened"])
+@pytest.mark.parametrize("config", SHIPPED.values(), ids=SHIPPED)
 async def test_nothing_passes_while_tallygate_is_down(config: str, tmp_path: Path) -> None:
     """A stopped Tallygate means 503, not an open door."""
     async with gateway(config, tmp_path / "envoy", lambda _: allow()) as api:
@@ -187,7 +195,7 @@ async def test_a_cookie_that_is_the_credential_is_taken_out(
         assert api.received[0].values("cookie") == arrives
 
 
-@pytest.mark.parametrize("config", [MINIMAL, HARDENED], ids=["minimal", "hardened"])
+@pytest.mark.parametrize("config", SHIPPED.values(), ids=SHIPPED)
 async def test_the_configuration_uses_nothing_deprecated(config: str, tmp_path: Path) -> None:
     """The next Envoy still starts with it: this one warns of no field."""
     async with gateway(config, tmp_path / "envoy", lambda _: allow()) as api:
@@ -225,6 +233,22 @@ async def test_hardened_loses_no_request_to_a_worker_that_goes(tmp_path: Path) -
         responses = await asyncio.gather(*under_way)
         responses += [await api.get(headers=[BEARER]) for _ in range(50)]
     assert {response.status_code for response in responses} == {200}
+
+
+async def test_several_endpoints_are_asked_in_turn(tmp_path: Path) -> None:
+    """Every worker gets its share of the requests, though Envoy opens one connection to each."""
+    async with gateway(WORKER_ENDPOINTS, tmp_path / "envoy", lambda _: allow(), workers=4) as api:
+        for _ in range(40):
+            await api.get(headers=[BEARER])
+        async with httpx.AsyncClient(trust_env=False) as http:
+            clusters = (await http.get(f"{api.admin_url}/clusters?format=json")).json()["cluster_statuses"]
+    (tallygate,) = (cluster for cluster in clusters if cluster["name"] == "tallygate")
+    shares = [
+        int(next(stat["value"] for stat in host["stats"] if stat["name"] == "rq_total"))
+        for host in tallygate["host_statuses"]
+    ]
+    assert len(shares) == 4
+    assert min(shares) >= 9
 
 
 async def test_hardened_logs_decisions_and_no_credential(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from tallygate.limits.limit import Limit, LimitKind, OnExceed
 from tallygate.limits.limiter import Acquisition, Charge, Limiter, LimitOutcome, Subject, Verdict
 from tallygate.limits.memory import MemoryLimiter
 from tallygate.limits.redis import RedisLimiter
-from tallygate.limits.script import ACQUIRE_LUA, FIRST_USE_LUA, Scripts
+from tallygate.limits.script import ACQUIRE_LUA, FIRST_USE_LUA, SETTLE_LUA, Scripts
 from tallygate.storage.redis_link import LinkTerms
 from tallygate.storage.redis_topology import link
 
@@ -40,6 +40,15 @@ def scripted_clock(script: str) -> str:
     assert script.count(_TIME_LINE) == 1
     assert script.count("'TIME'") == 1
     return script.replace(_TIME_LINE, _TEST_LINE)
+
+
+def scripted_clocks() -> Scripts:
+    """Return all scripts with that line replaced."""
+    return Scripts(
+        acquire=scripted_clock(ACQUIRE_LUA),
+        first_use=scripted_clock(FIRST_USE_LUA),
+        settle=scripted_clock(SETTLE_LUA),
+    )
 
 
 class Counting(Protocol):
@@ -115,11 +124,12 @@ class RedisCounting:
         """Use an empty Redis."""
         self.client = client
         self.clock = ManualClock(START_AT)
-        self.limiter: Limiter = RedisLimiter(
+        self.redis = RedisLimiter(
             link(url_of(client), LinkTerms(deadline_s=30)),
             clock=ManualClock(START_AT),
-            scripts=Scripts(acquire=scripted_clock(ACQUIRE_LUA), first_use=scripted_clock(FIRST_USE_LUA)),
+            scripts=scripted_clocks(),
         )
+        self.limiter: Limiter = self.redis
 
     async def start(self) -> None:
         """Set Redis's clock for the first time."""
@@ -127,7 +137,7 @@ class RedisCounting:
 
     async def close(self) -> None:
         """Close the limiter's connection and the client."""
-        await cast("RedisLimiter", self.limiter).close()
+        await self.redis.close()
         await self.client.aclose()
 
     async def advance(self, seconds: float) -> None:

@@ -17,7 +17,7 @@ from typing import TypeVar, cast
 
 import httpx
 from redis.asyncio import Redis
-from support.counting import CLOCK_KEY, scripted_clock
+from support.counting import CLOCK_KEY, scripted_clocks
 from support.gateway import HARDENED
 from support.servers import Database
 from support.tcp_proxy import TcpProxy, tcp_proxy
@@ -34,7 +34,6 @@ from tallygate.devservers.upstream import SampleUpstream
 from tallygate.devservers.valkey import EmbeddedValkey
 from tallygate.limits.algorithms import microseconds
 from tallygate.limits.keys import PREFIX as COUNTERS
-from tallygate.limits.script import ACQUIRE_LUA, FIRST_USE_LUA, Scripts
 from tallygate.plans.parse import parse
 from tallygate.settings import PREFIX, load
 from tallygate.storage.postgres import close_pool, create_pool
@@ -278,8 +277,8 @@ async def _data_plane(dsn: str, redis_url: str, clock: ManualClock) -> AsyncIter
         "STORE_TIMEOUT_S": str(_DEADLINE_S),
         "DRAIN_S": "0",
     }
-    scripts = Scripts(acquire=scripted_clock(ACQUIRE_LUA), first_use=scripted_clock(FIRST_USE_LUA))
-    plane = await data_plane(load({PREFIX + name: value for name, value in named.items()}).values, clock, scripts)
+    values = load({PREFIX + name: value for name, value in named.items()}).values
+    plane = await data_plane(values, clock, scripted_clocks())
     stop = asyncio.Event()
     living = asyncio.create_task(plane.life.run(plane.probes, stop))
     try:

@@ -23,6 +23,11 @@ def descendants(pid: int) -> set[int]:
     return found
 
 
+def parent_of(pid: int) -> int:
+    """Return the parent of a process, 0 when it is gone."""
+    return _parent(_PROC / str(pid))
+
+
 def watch(pids: set[int]) -> list[int]:
     """Return a file descriptor for each process, readable from the moment it ends."""
     return [os.pidfd_open(pid) for pid in pids]

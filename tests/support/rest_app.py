@@ -23,6 +23,7 @@ from tallygate.admin.rest.call import Backstage
 from tallygate.admin.rest.signatures import LeakKeys
 from tallygate.admin.rest.throttle import Throttle, requests_per_second
 from tallygate.core.clock import ManualClock
+from tallygate.insights.memory import MemoryShadowLedger
 from tallygate.limits.memory import MemoryLimiter
 from tallygate.plans.parse import parse
 from tallygate.storage.postgres import Pool, close_pool, create_pool
@@ -76,8 +77,8 @@ class RestApp:
             return await self.explain(asked)
 
         backstage = Backstage(
-            self.control, throttle, explain, _unknown, LeakKeys(), LeakPolicy.REVOKE, timedelta(0), self.clock,
-            "https://problems.example/",
+            self.control, throttle, explain, MemoryShadowLedger(), LeakKeys(), LeakPolicy.REVOKE, timedelta(0),
+            self.clock, "https://problems.example/",
         )  # fmt: skip
         self._app = rest_app(backstage, "test")
 

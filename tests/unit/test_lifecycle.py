@@ -38,6 +38,8 @@ class Diary:
 class Transport:
     """Writes down what it is told, calling `told` first; `failure` is raised instead of listening."""
 
+    address = "127.0.0.1:50051"
+
     def __init__(self, diary: Diary) -> None:
         """Write into `diary`."""
         self._diary = diary

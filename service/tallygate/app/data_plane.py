@@ -23,6 +23,7 @@ from tallygate.licenses.last_used import LastUsed
 from tallygate.licenses.listener import ChangeListener
 from tallygate.licenses.postgres import PostgresLicenseStore
 from tallygate.lifecycle import Lifecycle, Probes, every, stop_on_signals
+from tallygate.limits.leased import LeasedLimiter
 from tallygate.limits.redis import RedisLimiter
 from tallygate.limits.script import Scripts
 from tallygate.metrics import Metrics
@@ -40,7 +41,10 @@ from tallygate.workers.line import WorkerLine
 from tallygate.workers.seat import Seat
 
 _log = structlog.get_logger("tallygate.app")
+_GC_AFTER = 20_000
+"""Objects between two collections: the default, 700, is a dozen requests. Requests leave no cycles behind."""
 _SHADOW_S, _FIRST_USE_S, _LAST_USED_S, _REDIS_POLICY_S = 1.0, 3.0, 60.0, 3600.0
+_LEASES_S = 0.1
 
 
 async def serve(values: Settings, seat: Seat | None = None) -> None:
@@ -48,7 +52,7 @@ async def serve(values: Settings, seat: Seat | None = None) -> None:
 
     A worker has a `seat`: it listens where that says, and reports to its supervisor in place of having probes.
     """
-    plane = await data_plane(values, listen=None if seat is None else seat.where())
+    plane = await data_plane(values, listen=None if seat is None else await seat.where())
     stop = stop_on_signals()
     probes: Probes = plane.probes
     if seat is not None:
@@ -56,6 +60,7 @@ async def serve(values: Settings, seat: Seat | None = None) -> None:
     # What exists by now stays. A full collection that went through all of it would stall every request.
     gc.collect()
     gc.freeze()
+    gc.set_threshold(_GC_AFTER, 20, 50)
     await plane.life.run(probes, stop)
 
 
@@ -72,10 +77,7 @@ class DataPlane:
 async def data_plane(
     values: Settings, clock: Clock | None = None, scripts: Scripts | None = None, *, listen: Listen | None = None
 ) -> DataPlane:
-    """Build everything a request meets; `listen` stands in for the setting where another process chose it.
-
-    `clock` and `scripts` are seams for tests that move time.
-    """
+    """Build everything a request meets. Tests that move time give `clock` and `scripts`; workers, where to `listen`."""
     require(values, "postgres_dsn", "redis_url", "pepper")
     tls = TlsFiles.of(values.tls_cert_file, values.tls_key_file, values.tls_client_ca_file)
     clock, metrics = clock or SystemClock(), Metrics(__version__)
@@ -91,7 +93,12 @@ async def data_plane(
 
     # Step 6: the limits.
     client = redis.connect(plain(values.redis_url), deadline_s=values.limiter_timeout_s)
-    limiter = _limiter(values, clock, metrics, scripts or Scripts())
+    counters = _limiter(values, clock, metrics, scripts or Scripts())
+    limiter = LeasedLimiter(
+        counters,
+        workers=values.workers,
+        observe=lambda result, requests: metrics.leased_requests.add(requests, result),
+    )
 
     # What is learnt on the way.
     shadows, shadow_ledger = ShadowTally(), RedisShadowLedger(client)
@@ -115,6 +122,7 @@ async def data_plane(
         background={
             "listener": listener.run,
             "monitor": monitor.run,
+            "leases": lambda: every(_LEASES_S, limiter.tend),
             "shadow report": lambda: every(_SHADOW_S, lambda: hand_on(shadows, shadow_ledger)),
             "first use": lambda: every(_FIRST_USE_S, lambda: first_uses.hand_on(store)),
             "last used": lambda: every(_LAST_USED_S, lambda: last_used.hand_on(store)),
@@ -125,6 +133,7 @@ async def data_plane(
             lambda: _hand_on_at_last(first_uses, store),
             cache.close,
             limiter.close,
+            counters.close,
             client.aclose,
             lambda: postgres.close_pool(pool),
         ],

@@ -2,7 +2,7 @@
 
 import asyncio
 import signal
-import socket
+from contextlib import ExitStack
 from pathlib import Path
 
 import structlog
@@ -11,10 +11,11 @@ from tallygate.lifecycle import stop_on_signals
 from tallygate.metrics import SupervisorMetrics
 from tallygate.probes import HttpServer
 from tallygate.settings import PREFIX, Settings, require
-from tallygate.transport import listening
+from tallygate.transport.listening import address_of
 from tallygate.transport.tls import TlsFiles
-from tallygate.workers.endpoints import endpoints, shared_endpoint
+from tallygate.workers.endpoints import endpoints, refuse_unshareable
 from tallygate.workers.pages import workers_app
+from tallygate.workers.ports import reserve
 from tallygate.workers.process import Launch
 from tallygate.workers.supervisor import Supervisor
 from tallygate.workers.totals import Totals
@@ -33,21 +34,18 @@ async def supervise(values: Settings, config: Path | None) -> None:
     """
     require(values, "postgres_dsn", "redis_url", "pepper")
     TlsFiles.of(values.tls_cert_file, values.tls_key_file, values.tls_client_ca_file)
-    shared = await _shared(values)
-    try:
-        await _run(values, shared, Launch(environment=_named(config)))
-    finally:
-        if shared is not None:
-            shared.close()
+    with ExitStack() as kept:
+        at = await _kept_endpoints(values, kept)
+        await _run(values, at, Launch(environment=_named(config)))
 
 
-async def _run(values: Settings, shared: socket.socket | None, launch: Launch) -> None:
+async def _run(values: Settings, at: list[str], launch: Launch) -> None:
     metrics, totals = SupervisorMetrics(), Totals()
     terms = Terms(grace_s=values.drain_s + _BEYOND_DRAIN_S)
     supervisor = Supervisor(
         [
-            Worker(number, endpoint, shared, launch, terms, totals.add_gone, metrics.restarts.count)
-            for number, endpoint in enumerate(_endpoints(values, shared))
+            Worker(number, endpoint, launch, terms, totals.add_gone, metrics.restarts.count)
+            for number, endpoint in enumerate(at)
         ]
     )
     pages = HttpServer(workers_app(supervisor, metrics, totals), values.metrics_listen, f"{PREFIX}METRICS_LISTEN")
@@ -55,25 +53,26 @@ async def _run(values: Settings, shared: socket.socket | None, launch: Launch) -
     asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, roll.set)
     await pages.start()
     try:
-        served = sorted({worker.endpoint for worker in supervisor.workers})
-        _log.info("workers serve", workers=values.workers, at=served, metrics=pages.address)
+        _log.info("workers serve", workers=values.workers, at=list(dict.fromkeys(at)), metrics=pages.address)
         await supervisor.run(stop, roll)
     finally:
         await pages.stop()
 
 
-async def _shared(values: Settings) -> socket.socket | None:
-    """Return the socket that all workers accept from; None when each has its own."""
-    if values.worker_endpoints == "each":
-        return None
-    return await listening.bind(shared_endpoint(values.listen, values.transport))
+async def _kept_endpoints(values: Settings, kept: ExitStack) -> list[str]:
+    """Return the endpoint of each worker, one for all when they share it; its port is ours to give until the end."""
+    if values.worker_endpoints == "shared":
+        refuse_unshareable(values.listen)
+        return [await _keep(values.listen, kept)] * values.workers
+    return [await _keep(endpoint, kept) for endpoint in endpoints(values.listen, values.workers)]
 
 
-def _endpoints(values: Settings, shared: socket.socket | None) -> list[str]:
-    if shared is None:
-        return endpoints(values.listen, values.workers)
-    address = listening.address_of(shared)
-    return [address.at(address.port)] * values.workers
+async def _keep(endpoint: str, kept: ExitStack) -> str:
+    reserved = await reserve(endpoint)
+    if reserved is None:
+        return endpoint
+    address = address_of(kept.enter_context(reserved))
+    return address.at(address.port)
 
 
 def _named(config: Path | None) -> dict[str, str]:

@@ -5,6 +5,7 @@ A port found free may be taken before the server has it; so a start on a chosen 
 
 import socket
 from collections.abc import Awaitable, Callable
+from contextlib import ExitStack, suppress
 from typing import TypeVar
 
 from tallygate.devservers.process import ServerStartError
@@ -21,6 +22,16 @@ def free_port() -> int:
     with socket.create_server((LOOPBACK, 0)) as probe:
         port: int = probe.getsockname()[1]
         return port
+
+
+def free_ports(count: int) -> int:
+    """Return the first of `count` ports, one after the other, on which nobody listens at this moment."""
+    while True:
+        first = free_port()
+        with ExitStack() as probes, suppress(OSError, OverflowError):
+            for port in range(first, first + count):
+                probes.enter_context(socket.create_server((LOOPBACK, port)))
+            return first
 
 
 async def on_port(port: int, start: Callable[[int], Awaitable[Started]]) -> Started:

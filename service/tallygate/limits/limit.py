@@ -76,7 +76,8 @@ class Limit:
     at once (GCRA, ITU-T I.371). A quota allows `amount` per period of `calendar`. Credits allow `amount`
     in all, more by `refill` and `buckets`. Concurrency allows `amount` at once, a request counting until it
     is released or `hold_s` seconds have passed. `ceiling` is the hard end of an overage in units, None for
-    no end. A shadow limit counts beside the others and never decides.
+    no end. A shadow limit counts beside the others and never decides. Of one that is leased, workers may take units
+    ahead of need (`leases`); the burst of a leased rate is what is left once that is accounted for.
     """
 
     name: str
@@ -94,6 +95,7 @@ class Limit:
     hold_s: int = 0
     refill: CreditRefill | None = None
     buckets: tuple[CreditBucket, ...] = ()
+    is_leased: bool = False
 
     @property
     def admits_up_to(self) -> int | None:

@@ -44,8 +44,7 @@ class Subject:
     counters: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Charge:
+class Charge(NamedTuple):
     """A limit and the units this request costs on it; 0 looks without spending."""
 
     limit: Limit

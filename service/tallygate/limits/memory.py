@@ -14,7 +14,8 @@ from typing import TypeVar
 from tallygate.core.clock import Clock
 from tallygate.limits.algorithms import instant, microseconds
 from tallygate.limits.judgement import NEVER, Judgement, judge
-from tallygate.limits.keys import EXPIRY_FIELD, first_use_key, holder, holding_key, idempotency_key
+from tallygate.limits.keys import EXPIRY_FIELD, Place, first_use_key, holder, holding_key, idempotency_key
+from tallygate.limits.leases import SETTLED, Settlement, settle
 from tallygate.limits.limiter import IDEMPOTENCY_TTL_S, Acquisition, Subject, Verdict
 
 _MINUTE_US = 60_000_000
@@ -68,6 +69,22 @@ class MemoryLimiter:
             self._bound(self._first_used_us)
         return instant(self._first_used_us[key]) if key in self._first_used_us else None
 
+    async def settle(self, settlement: Settlement) -> bool:
+        """Settle a slab, once; return False when it was before."""
+        now_us = self._now_us()
+        now_ms, key = now_us // 1000, idempotency_key(settlement.customer, settlement.lease)
+
+        def read(place: Place) -> str | None:
+            return self._read(place.key, now_ms).get(place.field)
+
+        settled = settle(settlement, read, now_us, self._known(key, now_ms))
+        if settled.is_new:
+            for place, text in settled.writes.items():
+                self._records[place.key][place.field] = text
+            self._count(settled.usage, settlement.minute)
+            self._keep(self._remembered, key, SETTLED, IDEMPOTENCY_TTL_S, now_ms)
+        return settled.is_new
+
     def record(self, key: str) -> dict[str, str]:
         """Return a copy of a record's fields, as Redis would hold them; of a set of holds the members."""
         return dict(self._read(key, self._now_us() // 1000))
@@ -77,9 +94,13 @@ class MemoryLimiter:
         earlier = None
         if acquisition.idempotency_key is not None:
             key = idempotency_key(acquisition.subject.customer, acquisition.idempotency_key)
-            until_ms, outcomes = self._remembered.get(key, (0, ""))
-            earlier = outcomes if until_ms > now_ms else None
+            earlier = self._known(key, now_ms)
         return judge(acquisition, lambda key: self._read(key, now_ms), now_us, earlier)
+
+    def _known(self, key: str, now_ms: int) -> str | None:
+        """Return what is remembered of a request, None for nothing."""
+        until_ms, outcomes = self._remembered.get(key, (0, ""))
+        return outcomes if until_ms > now_ms else None
 
     def _read(self, key: str, now_ms: int) -> Mapping[str, str]:
         """Return a record, and forget it if its time is over."""
@@ -96,8 +117,11 @@ class MemoryLimiter:
                 fields.pop(field, None)
             self._records.move_to_end(key)
         self._bound(self._records)
-        minute = self.usage.setdefault(now_us // _MINUTE_US, {}) if judgement.usage else {}
-        for field, units in judgement.usage.items():
+        self._count(judgement.usage, now_us // _MINUTE_US)
+
+    def _count(self, usage: Mapping[str, int], at_minute: int) -> None:
+        minute = self.usage.setdefault(at_minute, {}) if usage else {}
+        for field, units in usage.items():
             minute[field] = minute.get(field, 0) + units
         while len(self.usage) > self._max_minutes:
             del self.usage[min(self.usage)]

@@ -13,14 +13,16 @@ sent twice unless it did not run.
 """
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from datetime import datetime
+from functools import partial
 from time import monotonic
-from typing import Any
+from typing import Any, TypeAlias
 
 from tallygate.core.clock import Clock, SystemClock
 from tallygate.core.errors import LimiterUnavailableError
 from tallygate.limits.algorithms import instant
+from tallygate.limits.leases import Settlement
 from tallygate.limits.limiter import Acquisition, Subject, Verdict
 from tallygate.limits.present import Present
 from tallygate.limits.ready import ReadyCalls
@@ -32,12 +34,14 @@ from tallygate.limits.script import (
     is_stale,
     now_us,
     release_request,
+    settle_request,
     verdict,
 )
 from tallygate.storage.redis_pipeline import Answer, ReplyError, pack_command
 from tallygate.storage.redis_topology import RedisLinks
 
 _TRIES = 3
+_Ask: TypeAlias = Callable[[bytes], Awaitable[Answer]]
 _SCRIPTS = Scripts()
 
 
@@ -68,16 +72,25 @@ class RedisLimiter:
         self._acquire = _Script(scripts.acquire)
         self._release = _Script(scripts.release)
         self._first_use = _Script(scripts.first_use)
+        self._settle = _Script(scripts.settle)
         self._present = Present(clock or SystemClock())
         self._ready = ReadyCalls(self._acquire.digest, self._present)
 
     async def acquire(self, acquisition: Acquisition) -> Verdict:
         """Consume every charge or none."""
-        return await self._until_fresh("acquire", acquisition)
+        # Nearly every call ends here; what does not is told apart below.
+        began_s = monotonic()
+        ready, tag = self._ready.of(acquisition), acquisition.subject.customer
+        command, ends_s = ready.command("acquire", acquisition.idempotency_key), began_s + self._deadline_s
+        answer = await self._ask(command, ends_s, tag)
+        if isinstance(answer, bytes) and not is_stale(answer):
+            self._observe(monotonic() - began_s)
+            return verdict(acquisition, answer)
+        return await self._until_fresh("acquire", acquisition, ends_s, answer)
 
     async def peek(self, acquisition: Acquisition) -> Verdict:
         """Say what `acquire` would answer now, and change nothing."""
-        return await self._until_fresh("peek", acquisition)
+        return await self._until_fresh("peek", acquisition, self._ends_s())
 
     async def release(self, subject: Subject, request_id: str) -> None:
         """End the request's holds on all its concurrency limits."""
@@ -89,6 +102,10 @@ class RedisLimiter:
         at_us: int | None = await self._run_once(self._first_use, asked, subject.customer)
         return None if at_us is None else instant(at_us)
 
+    async def settle(self, settlement: Settlement) -> bool:
+        """Settle a slab, once; return False when it was before."""
+        return bool(await self._run_once(self._settle, settle_request(settlement), settlement.customer))
+
     async def close(self) -> None:
         """Give calls under way the deadline to end, then cut them off."""
         await self._close()
@@ -96,29 +113,36 @@ class RedisLimiter:
     def _ends_s(self) -> float:
         return monotonic() + self._deadline_s
 
-    async def _until_fresh(self, mode: Mode, acquisition: Acquisition) -> Verdict:
+    async def _until_fresh(self, mode: Mode, acquisition: Acquisition, ends_s: float, answer: Answer = None) -> Verdict:
+        """Ask until no period is over; `answer` is what was answered already."""
         ready, request_id = self._ready.of(acquisition), acquisition.idempotency_key
-        tag, ends_s = acquisition.subject.customer, self._ends_s()
+        ask = partial(self._ask, ends_s=ends_s, tag=acquisition.subject.customer)
+        call = partial(ready.call, mode, request_id)
         for _ in range(_TRIES):
-            command = ready.command(mode, request_id)
-            reply: bytes = await self._run(self._acquire, command, lambda: ready.call(mode, request_id), tag, ends_s)
+            reply: bytes = await self._run(self._acquire, ask, ready.command(mode, request_id), call, answer)
+            answer = None
             if not is_stale(reply):
                 return verdict(acquisition, reply)
             self._present.correct(now_us(reply))
             ready.renew()
         raise LimiterUnavailableError(f"redis's clock left the period {_TRIES} times in a row")
 
-    async def _run_once(self, script: "_Script", call: Call, tag: str) -> Any:  # noqa: ANN401 - as below
-        return await self._run(script, script.by_digest(call), lambda: call, tag, self._ends_s())
+    async def _run_once(self, script: "_Script", call: Call, tag: str) -> Any:  # noqa: ANN401 - each has its own reply
+        ask = partial(self._ask, ends_s=self._ends_s(), tag=tag)
+        return await self._run(script, ask, script.by_digest(call), lambda: call)
 
-    async def _run(self, script: "_Script", command: bytes, call: Callable[[], Call], tag: str, ends_s: float) -> Any:  # noqa: ANN401 - each script has a reply of its own
+    async def _run(
+        self, script: "_Script", ask: _Ask, command: bytes, call: Callable[[], Call], answer: Answer = None
+    ) -> Any:  # noqa: ANN401 - as above
+        """Run a script by its digest, or by its text where it is not known; `answer` is what was answered already."""
         began_s = monotonic()
-        answer = await self._ask(command, ends_s, tag)
+        if answer is None:
+            answer = await ask(command)
         if _is_unknown(answer):  # nothing ran: a restarted or flushed server
             if script.is_being_told(began_s):
-                answer = await self._ask(command, ends_s, tag)
+                answer = await ask(command)
             if _is_unknown(answer):
-                answer = await self._ask(script.by_text(call()), ends_s, tag)
+                answer = await ask(script.by_text(call()))
         if isinstance(answer, Exception):
             if isinstance(answer, ReplyError):
                 raise LimiterUnavailableError(f"redis refuses: {answer}") from answer

@@ -21,9 +21,11 @@ from tallygate.limits.keys import (
     holding_key,
     idempotency_key,
     places,
+    usage_bucket,
     usage_field,
     usage_prefix,
 )
+from tallygate.limits.leases import Settlement
 from tallygate.limits.limit import EXACT_INTEGER, Limit, LimitKind, unenforceable
 from tallygate.limits.limiter import IDEMPOTENCY_TTL_S, Acquisition, Charge, LimitState, Subject, Verdict
 from tallygate.limits.present import Present
@@ -40,6 +42,7 @@ def _lua(name: str) -> str:
 ACQUIRE_LUA = _lua("acquire.lua")
 RELEASE_LUA = _lua("release.lua")
 FIRST_USE_LUA = _lua("first_use.lua")
+SETTLE_LUA = _lua("settle.lua")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +52,7 @@ class Scripts:
     acquire: str = ACQUIRE_LUA
     release: str = RELEASE_LUA
     first_use: str = FIRST_USE_LUA
+    settle: str = SETTLE_LUA
 
 
 _SECOND_US = 1_000_000
@@ -59,6 +63,7 @@ _HELD = LimitKind.CONCURRENCY
 _RARE = (LimitKind.CREDITS, LimitKind.CONCURRENCY)
 _ZERO, _YES, _STALE = b"012"
 _FLAGS = 2
+_made = tuple.__new__
 _TEXTS_AT = 6
 _NEVER = -1
 
@@ -114,7 +119,12 @@ class Form:
         asked = self._acquisition
         remember_ms = 0 if request_id is None else IDEMPOTENCY_TTL_S * 1000
         numbers = [int(mode == "peek"), len(self._records), len(asked.charges), len(asked.usage), remember_ms]
-        numbers += (int(self._is_rare), 0, *(len(fields) for fields in self._fields.values()), *([0] * len(self._fields)))
+        numbers += (
+            int(self._is_rare),
+            0,
+            *(len(fields) for fields in self._fields.values()),
+            *([0] * len(self._fields)),
+        )
         member = len(self._counted)
         for charge, where in zip(asked.charges, self._charged, strict=True):
             limit, record = charge.limit, self._records[where[0].key]
@@ -163,6 +173,17 @@ def first_use_request(subject: Subject, *, is_look: bool) -> Call:
     return [first_use_key(subject)], ["look" if is_look else "use"]
 
 
+def settle_request(settlement: Settlement) -> Call:
+    """Return KEYS and ARGV of `settle.lua`."""
+    customer, lease, backs, minute, usage = settlement
+    records = [back.place.key for back in backs]
+    arguments = [str(IDEMPOTENCY_TTL_S * 1000), str(len(backs))]
+    for back in backs:
+        arguments += (back.place.field, back.kind.value, str(back.units), str(back.end_us))
+    arguments += (text for field, units in usage for text in (field, str(units)))
+    return [idempotency_key(customer, lease), usage_bucket(customer, minute), *records], [*arguments]
+
+
 def is_stale(reply: bytes) -> bool:
     """Say whether a reply of `acquire.lua` is that a period did not contain its time, so nothing was judged."""
     return reply[0] == _STALE
@@ -180,12 +201,14 @@ def verdict(acquisition: Acquisition, reply: bytes) -> Verdict:
     told = _told(count).unpack_from(reply, _FLAGS + count)
     states: list[LimitState] = []
     at = 1
-    for number, charge in enumerate(charges, _FLAGS):
-        remaining, retry_us, reset_us = told[at : at + 3]
-        at += 3
+    for limit, _ in charges:
+        retry_us, reset_us = told[at + 1], told[at + 2]
         retry_s = None if retry_us == _NEVER else -(-retry_us // _SECOND_US)
         reset_s = None if reset_us == _NEVER else -(-reset_us // _SECOND_US)
-        states.append(LimitState(charge.limit, OUTCOMES[reply[number] - _ZERO], remaining, retry_s, reset_s))
+        outcome = OUTCOMES[reply[_FLAGS + len(states)] - _ZERO]
+        # As LimitState(...) does, without the call in between: this runs for every limit of every request.
+        states.append(_made(LimitState, (limit, outcome, told[at], retry_s, reset_s)))
+        at += 3
     return Verdict(reply[0] == _YES, reply[1] == _YES, tuple(states), told[0])
 
 

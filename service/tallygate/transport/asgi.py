@@ -40,6 +40,7 @@ class GrpcApp:
         self._streams: Mapping[bytes, Callable[[bytes], AsyncGenerator[bytes, None]]]
         self._streams = {f"/{HEALTH_SERVICE}/Watch".encode(): health.answers}
         self._calls = CallsUnderWay()
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     def cancel_calls(self) -> None:
         """Cancel every call under way."""
@@ -54,7 +55,9 @@ class GrpcApp:
                 await send({"type": "http.response.start", "status": status, "headers": []})
                 await send(_NO_BODY)
                 return
-        task = asyncio.current_task()
+        if self._loop is None:
+            self._loop = asyncio.get_running_loop()
+        task = asyncio.current_task(self._loop)  # to look for the loop is a system call on Python 3.11
         assert task is not None  # noqa: S101 - a coroutine that runs has one
         calls = self._calls
         path: bytes = scope["raw_path"]

@@ -6,8 +6,10 @@ own calls only.
 """
 
 import asyncio
+import os
 import socket
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import h2corn
@@ -91,8 +93,9 @@ class H2cornTransport:
         except OSError:
             raise self._where.unavailable() from None
         server = h2corn.Server(self._app, _config(sock, self._tls))
-        serving = asyncio.create_task(server.serve(), name="h2corn")
-        await server.wait_started()
+        with _without_preempting():
+            serving = asyncio.create_task(server.serve(), name="h2corn")
+            await server.wait_started()
         serving.add_done_callback(_tell_of_failure)
         self._server, self._serving = server, serving
 
@@ -108,6 +111,23 @@ class H2cornTransport:
                 self._socket.shutdown(socket.SHUT_RDWR)
         self._socket.close()
         self._socket = None
+
+
+@contextmanager
+def _without_preempting() -> Iterator[None]:
+    """Let threads that are made meanwhile not preempt others when they wake.
+
+    h2corn's thread is woken by each answer. By Linux's default it interrupts the very thread that answers, to send
+    that one answer and sleep again: two switches a call, a tenth of its cost.
+    """
+    if not hasattr(os, "SCHED_BATCH") or os.sched_getscheduler(0) != os.SCHED_OTHER:
+        yield
+        return
+    os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
+    try:
+        yield
+    finally:
+        os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
 
 
 def _config(sock: socket.socket, tls: TlsFiles | None) -> h2corn.Config:
