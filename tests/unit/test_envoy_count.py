@@ -33,8 +33,8 @@ BYTES = replace(DAILY, name="bytes", meter="bytes")
 def test_an_allowed_request_is_counted() -> None:
     """One check under its plan, its duration, and the units of every meter."""
     desk = Desk()
-    desk.count(replace(allow(), route=COSTLY), 0.0003)
-    desk.count(replace(allow(), route=COSTLY), 0.3)
+    desk.count(allow()._replace(route=COSTLY), 0.0003)
+    desk.count(allow()._replace(route=COSTLY), 0.3)
     assert desk.shows("checks_total", decision="allow", reason="ok", plan="pro") == 2
     assert desk.shows("units_total", plan="pro", meter="requests", outcome="allowed") == 4
     assert desk.shows("units_total", plan="pro", meter="bytes", outcome="allowed") == 1000
@@ -57,7 +57,7 @@ def test_a_refused_request_consumed_nothing() -> None:
 def test_a_repeated_question_is_no_second_use() -> None:
     """Envoy's retry of one check is counted as a check, not as units."""
     desk = Desk()
-    desk.count(replace(allow(), is_repeat=True), 0.001)
+    desk.count(allow()._replace(is_repeat=True), 0.001)
     assert desk.shows("checks_total", decision="allow", reason="ok", plan="pro") == 1
     assert desk.shows("units_total", plan="pro", meter="requests", outcome="allowed") is None
 
@@ -66,7 +66,7 @@ def test_overage_is_counted_by_the_meter_that_is_over() -> None:
     """Units of a meter whose limit is over its amount are overage; those of another meter are not."""
     desk = Desk()
     states = (state(BURST, remaining=9), state(DAILY, LimitOutcome.OVERAGE), state(BYTES, remaining=9))
-    desk.count(replace(allow(states=states), reason=Reason.OVERAGE, route=COSTLY), 0.001)
+    desk.count(allow(states=states)._replace(reason=Reason.OVERAGE, route=COSTLY), 0.001)
     assert desk.shows("units_total", plan="pro", meter="requests", outcome="overage") == 2
     assert desk.shows("units_total", plan="pro", meter="bytes", outcome="allowed") == 500
     assert desk.shows("overage_units_total", plan="pro", meter="requests") == 2
@@ -76,7 +76,7 @@ def test_overage_is_counted_by_the_meter_that_is_over() -> None:
 def test_a_lost_counter_store_shows() -> None:
     """The policy that stood in is counted, whatever it decided."""
     desk = Desk()
-    desk.count(replace(allow(), degraded="local"), 0.001)
+    desk.count(allow()._replace(degraded="local"), 0.001)
     desk.count(replace(deny(Reason.DEPENDENCY_DOWN), degraded="closed"), 0.001)
     assert desk.shows("degraded_decisions_total", policy="local") == 1
     assert desk.shows("degraded_decisions_total", policy="closed") == 1
@@ -86,8 +86,8 @@ def test_a_shadow_and_a_token_in_use_are_noted() -> None:
     """What each thing in shadow would have said is counted under it, and the token is remembered as used."""
     desk = Desk()
     tried, limit = Opinion("pro@4", None), Opinion("pro@3:burst", Reason.RATE_LIMITED)
-    desk.count(replace(allow(), opinions=(tried, limit)), 0.001)
-    desk.count(replace(allow(), opinions=(replace(tried, would_refuse=Reason.QUOTA_EXCEEDED),)), 0.001)
+    desk.count(allow()._replace(opinions=(tried, limit)), 0.001)
+    desk.count(allow()._replace(opinions=(replace(tried, would_refuse=Reason.QUOTA_EXCEEDED),)), 0.001)
     counted = {("pro@4", "ok"): 1, ("pro@4", "quota_exceeded"): 1, ("pro@3:burst", "rate_limited"): 1}
     for (shadow, reason), number in counted.items():
         assert desk.shows("shadow_decisions_total", plan="pro", shadow=shadow, reason=reason) == number
@@ -101,6 +101,6 @@ def test_a_shadow_and_a_token_in_use_are_noted() -> None:
 def test_what_is_asked_again_is_no_second_opinion() -> None:
     """Envoy's retry of one check moves no shadow's numbers."""
     desk = Desk()
-    desk.count(replace(allow(), is_repeat=True, opinions=(Opinion("pro@4", None),)), 0.001)
+    desk.count(allow()._replace(is_repeat=True, opinions=(Opinion("pro@4", None),)), 0.001)
     assert desk.shows("shadow_decisions_total", plan="pro", shadow="pro@4", reason="ok") is None
     assert desk.shadows.take() == {}

@@ -12,7 +12,7 @@ def test_statements_are_called_by_name() -> None:
     assert statements["one"].startswith("-- one\n")
     assert statements["two"].endswith("SELECT 2 -- really")
     reads = {"find_license", "current_routes", "changes_since", "current_generation"}
-    assert set(load("tallygate.licenses")) == reads | {"note_used"}
+    assert set(load("tallygate.licenses")) == reads | {"note_used", "note_first_uses"}
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ from tallygate.licenses.first_used import FirstUses
 from tallygate.licenses.last_used import LastUsed
 from tallygate.licenses.listener import ChangeListener
 from tallygate.licenses.postgres import PostgresLicenseStore
-from tallygate.lifecycle import Lifecycle, Probes, every, stop_on_signals
+from tallygate.lifecycle import Lifecycle, Probes, Work, every, stop_on_signals
 from tallygate.limits.leased import LeasedLimiter
 from tallygate.limits.redis import RedisLimiter
 from tallygate.limits.script import Scripts
@@ -93,16 +93,11 @@ async def data_plane(
 
     # Step 6: the limits.
     client = redis.connect(plain(values.redis_url), deadline_s=values.limiter_timeout_s)
-    counters = _limiter(values, clock, metrics, scripts or Scripts())
-    limiter = LeasedLimiter(
-        counters,
-        workers=values.workers,
-        observe=lambda result, requests: metrics.leased_requests.add(requests, result),
-    )
+    counters = _counters(values, clock, metrics, scripts or Scripts())
+    limiter = _leased(values, metrics, counters)
 
     # What is learnt on the way.
-    shadows, shadow_ledger = ShadowTally(), RedisShadowLedger(client)
-    first_uses, last_used = FirstUses(), LastUsed()
+    shadows, first_uses, last_used = ShadowTally(), FirstUses(), LastUsed()
 
     # The pipeline between them, and the wire around it.
     check = Check(
@@ -123,10 +118,8 @@ async def data_plane(
             "listener": listener.run,
             "monitor": monitor.run,
             "leases": lambda: every(_LEASES_S, limiter.tend),
-            "shadow report": lambda: every(_SHADOW_S, lambda: hand_on(shadows, shadow_ledger)),
-            "first use": lambda: every(_FIRST_USE_S, lambda: first_uses.hand_on(store)),
-            "last used": lambda: every(_LAST_USED_S, lambda: last_used.hand_on(store)),
             "redis policy": lambda: _watch_redis_policy(client),
+            **_handing_on(store, client, shadows, first_uses, last_used),
         },
         prerequisites={"licenses": listener.begun},
         closers=[
@@ -143,6 +136,22 @@ async def data_plane(
     return DataPlane(life, HttpServer(pages, values.metrics_listen, "TALLYGATE_METRICS_LISTEN"), transport, metrics)
 
 
+def _handing_on(
+    store: PostgresLicenseStore,
+    client: redis.RedisClient,
+    shadows: ShadowTally,
+    first_uses: FirstUses,
+    last_used: LastUsed,
+) -> dict[str, Work]:
+    """Return the tasks that hand on what was learnt from requests."""
+    ledger = RedisShadowLedger(client)
+    return {
+        "shadow report": lambda: every(_SHADOW_S, lambda: hand_on(shadows, ledger)),
+        "first use": lambda: every(_FIRST_USE_S, lambda: first_uses.hand_on(store)),
+        "last used": lambda: every(_LAST_USED_S, lambda: last_used.hand_on(store)),
+    }
+
+
 def _cache(values: Settings, clock: Clock, metrics: Metrics, store: PostgresLicenseStore) -> LicenseCache:
     return LicenseCache(
         store,
@@ -155,7 +164,15 @@ def _cache(values: Settings, clock: Clock, metrics: Metrics, store: PostgresLice
     )
 
 
-def _limiter(values: Settings, clock: Clock, metrics: Metrics, scripts: Scripts) -> RedisLimiter:
+def _leased(values: Settings, metrics: Metrics, counters: RedisLimiter) -> LeasedLimiter:
+    return LeasedLimiter(
+        counters,
+        workers=values.workers,
+        observe=lambda result, requests: metrics.leased_requests.add(requests, result),
+    )
+
+
+def _counters(values: Settings, clock: Clock, metrics: Metrics, scripts: Scripts) -> RedisLimiter:
     terms = LinkTerms(deadline_s=values.limiter_timeout_s, on_batch=metrics.limiter_batch_size.observe)
     return RedisLimiter(
         link(plain(values.redis_url), terms),

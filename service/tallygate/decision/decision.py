@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 
 from tallygate.credentials.extract import Credential
 from tallygate.licenses.license import License, Phase
@@ -40,8 +41,7 @@ class Reason(StrEnum):
     DEPENDENCY_DOWN = "dependency_down"
 
 
-@dataclass(frozen=True, slots=True)
-class CheckInput:
+class CheckInput(NamedTuple):
     """What Envoy tells of a request.
 
     `headers` have lower-case names, repeated ones joined by commas as Envoy does. `target` is the path
@@ -67,9 +67,8 @@ class Opinion:
     would_refuse: Reason | None
 
 
-@dataclass(frozen=True, slots=True)
-class Allow:
-    """The request may pass; `reason` is OK, OVERAGE or SHADOW.
+class Allow(NamedTuple):
+    """The request may pass; `reason` is OK, OVERAGE or SHADOW. A named tuple: one is made for every request.
 
     `degraded` names the fail policy (`open`, `local`) that stood in for a lost counter store. `is_repeat`:
     Envoy asked again about a request that was counted already. `opinions` are those of everything in shadow

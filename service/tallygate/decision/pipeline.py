@@ -117,19 +117,17 @@ class Pipeline:
             return Deny(Reason.TOKEN_UNKNOWN, decision_id, "The API token is not known.")
 
         # 4. Whether it may do this, here and now.
-        situation = await self._situation(token_license)
+        now = self._clock.now()
+        if token_license.terms.first_use is None:
+            situation = self._situations.of(token_license, now)
+        else:
+            situation = Situation.at(now, token_license, await self._first_use.of(token_license))
         passage = judge(situation, routes, asked)
         if isinstance(passage, Refusal):
             return situation.deny(decision_id, passage)
 
         # 5. Every limit that applies, all or none.
         return await self._acquire(decision_id, credential, situation, passage, asked.request_id)
-
-    async def _situation(self, token_license: License) -> Situation:
-        now = self._clock.now()
-        if token_license.terms.first_use is None:
-            return self._situations.of(token_license, now)
-        return Situation.at(now, token_license, await self._first_use.of(token_license))
 
     async def _acquire(
         self,
