@@ -13,6 +13,9 @@ from tallygate.core.errors import InputError
 from tallygate.transport.adapters import Adapter
 from tallygate.transport.listening import ListenAddress, bind, is_for_one_process
 
+OWN = (("grpc.use_local_subchannel_pool", 1),)
+"""Else a second channel to an address takes over the connection of the first, which its server is closing."""
+
 
 async def test_port_zero_is_a_free_port_that_is_told(serve: Serve) -> None:
     """Whoever asks for any port learns which one it is."""
@@ -25,7 +28,7 @@ async def test_a_unix_socket_serves_like_a_port(serve: Serve, tmp_path: Path) ->
     """`unix:/path` works, again after a stop, and has no port."""
     listen = f"unix:{tmp_path / 'check.sock'}"
     for _ in range(2):
-        async with serve(listen) as transport, grpc.aio.insecure_channel(transport.address) as channel:
+        async with serve(listen) as transport, grpc.aio.insecure_channel(transport.address, OWN) as channel:
             assert (transport.address, transport.port) == (listen, 0)
             assert await call(channel, ECHO, b"through a file") == b"through a file"
 
@@ -38,7 +41,7 @@ async def test_an_address_in_use_stops_the_start(serve: Serve, tmp_path: Path, o
         with pytest.raises(InputError, match=r"TALLYGATE_LISTEN.*cannot listen"):
             async with serve(first.address):
                 pass
-        async with grpc.aio.insecure_channel(first.address) as channel:
+        async with grpc.aio.insecure_channel(first.address, OWN) as channel:
             assert await call(channel, ECHO, b"unharmed") == b"unharmed"
 
 
@@ -65,7 +68,7 @@ async def test_a_socket_that_a_dead_process_left_is_replaced(serve: Serve, tmp_p
     with socket.socket(socket.AF_UNIX) as dead:
         dead.bind(str(path))
         dead.listen()
-    async with serve(f"unix:{path}") as transport, grpc.aio.insecure_channel(transport.address) as channel:
+    async with serve(f"unix:{path}") as transport, grpc.aio.insecure_channel(transport.address, OWN) as channel:
         assert await call(channel, ECHO, b"risen") == b"risen"
 
 
@@ -95,7 +98,7 @@ async def test_a_host_of_another_machine_stops_the_start(serve: Serve) -> None:
 
 async def test_ipv6_serves_like_ipv4(serve: Serve) -> None:
     """`[::1]:0` listens on IPv6, and the address is written as one would call it."""
-    async with serve("[::1]:0") as transport, grpc.aio.insecure_channel(transport.address) as channel:
+    async with serve("[::1]:0") as transport, grpc.aio.insecure_channel(transport.address, OWN) as channel:
         assert transport.address == f"[::1]:{transport.port}"
         assert await call(channel, ECHO, b"six") == b"six"
 
@@ -110,7 +113,7 @@ async def test_all_addresses_of_ipv6_are_those_of_ipv4_too(serve: Serve) -> None
 
 async def test_a_name_is_an_address(serve: Serve) -> None:
     """`localhost:0` listens where the name points."""
-    async with serve("localhost:0") as transport, grpc.aio.insecure_channel(transport.address) as channel:
+    async with serve("localhost:0") as transport, grpc.aio.insecure_channel(transport.address, OWN) as channel:
         assert await call(channel, ECHO, b"by name") == b"by name"
 
 

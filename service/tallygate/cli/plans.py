@@ -134,7 +134,7 @@ def routes(as_json: AsJson = False) -> None:
 
 @app.command()
 def features(as_json: AsJson = False) -> None:
-    """List every feature, with what the newest version of each plan grants."""
+    """List every feature and what each plan grants."""
     found = with_control_plane(lambda control: control.plans.features())
     print_list(found, ("id", "plans"), as_json=as_json)
 
