@@ -19,6 +19,7 @@ LABELS = {
     "tallygate_checks": {"decision", "reason", "plan"},
     "tallygate_license_cache": {"result"},
     "tallygate_units": {"plan", "meter", "outcome"},
+    "tallygate_overage_units": {"plan", "meter"},
     "tallygate_dependency_up": {"dependency"},
     "tallygate_degraded_decisions": {"policy"},
     "tallygate_build_info": {"version"},

@@ -12,9 +12,13 @@ from redis.asyncio import Redis
 from support.any_limits import CALENDARS, HOLDS_S, KINDS, LARGEST, REQUEST_IDS, WINDOWS_US, acquisitions
 from support.counting import ALICE, START_AT, MemoryCounting, RedisCounting
 
+from tallygate.limits.algorithms import microseconds, period_us
+from tallygate.limits.keys import places
+from tallygate.limits.leases import Back, Settlement
 from tallygate.limits.limit import Limit, LimitKind
 from tallygate.limits.limiter import Acquisition, Charge
 
+QUOTA, CREDITS = LimitKind.QUOTA, LimitKind.CREDITS
 MICROSECOND = timedelta(microseconds=1)
 MOMENTS = st.timedeltas(timedelta(), timedelta(seconds=3))
 DAYS = st.builds(timedelta, seconds=st.integers(0, 3 * 86_400) | st.integers(0, 40 * 86_400))
@@ -78,6 +82,28 @@ class ScriptMachine(RuleBasedStateMachine):
         """A request is over: both forget the same holds."""
         self.runner.run(self._release(request_id))
 
+    @rule(data=st.data(), request_id=REQUEST_IDS)
+    def settle(self, data: st.DataObject, request_id: str) -> None:
+        """A slab is settled that was taken under some request's id, or was not: both write the same, once."""
+        asked = data.draw(acquisitions([limit for limit in self.limits if limit.kind in (QUOTA, CREDITS)]))
+        now_us = microseconds(self.redis.clock.now())
+        backs = tuple(
+            Back(
+                place[0],
+                charge.limit.kind,
+                data.draw(st.integers(0, 5)),
+                data.draw(self._ends_us(charge.limit, now_us)),
+            )
+            for place, charge in zip(places(asked), asked.charges, strict=True)
+        )
+        usage = data.draw(st.sampled_from([(), (("s|f|requests|GET /|allowed", 2), ("s|f|bytes|GET /|allowed", 3))]))
+        self.runner.run(self._settle(Settlement(ALICE.customer, request_id, backs, now_us // 60_000_000, usage)))
+
+    def _ends_us(self, limit: Limit, now_us: int) -> st.SearchStrategy[int]:
+        if limit.calendar is None:
+            return st.just(0)
+        return st.sampled_from([0, 0, -1, 1]).map((period_us(limit.calendar, now_us)[1]).__add__)
+
     @rule(is_look=st.booleans())
     def first_use(self, is_look: bool) -> None:  # noqa: FBT001 - hypothesis names it
         """Both remember the same first use."""
@@ -125,6 +151,11 @@ class ScriptMachine(RuleBasedStateMachine):
         await self.redis.limiter.release(ALICE, request_id)
         await self._compare()
 
+    async def _settle(self, settlement: Settlement) -> None:
+        assert await self.redis.redis.settle(settlement) == await self.memory.memory.settle(settlement)
+        assert not await self.redis.redis.settle(settlement)
+        await self._compare()
+
     async def _first_use(self, is_look: bool) -> None:  # noqa: FBT001 - as above
         expected = await self.memory.limiter.first_used_at(ALICE, is_look=is_look)
         assert await self.redis.limiter.first_used_at(ALICE, is_look=is_look) == expected
@@ -154,10 +185,10 @@ def test_no_unit_is_lost_beside_the_largest_number(
         memory, redis = MemoryCounting(), RedisCounting(Redis.from_url(redis_url))
         await redis.client.flushall()
         await redis.start()
-        for cost, microseconds in steps:
+        for cost, later_us in steps:
             asked = Acquisition(ALICE, (Charge(limit, cost),))
             assert await redis.limiter.acquire(asked) == await memory.limiter.acquire(asked)
-            at = memory.clock.now() + timedelta(microseconds=microseconds)
+            at = memory.clock.now() + timedelta(microseconds=later_us)
             await memory.step_to(at)
             await redis.step_to(at)
         await redis.close()

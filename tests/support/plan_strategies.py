@@ -31,6 +31,7 @@ shared: dict[str, st.SearchStrategy[Any]] = {
     "fail": st.sampled_from(["open", "closed", "local"]),
     "meter": st.sampled_from(["requests", "tokens"]) | names,
 }
+leasable = shared | {"exactness": st.sampled_from(["exact", "leased"])}
 periods = st.sampled_from(["minute", "hour", "day", "week", "month", "year", "billing"])
 rates = st.builds(
     "{}/{}".format, st.integers(1, 1000), st.sampled_from(["s", "10s", "60s", "min", "5min", "h", "24h", "d"])
@@ -49,9 +50,9 @@ def is_sharable(limit: dict[str, Any]) -> bool:
 
 
 limits = st.one_of(
-    some({"rate": rates}, burst=st.integers(1, 100_000), **shared),
-    some({"quota": amounts, "period": periods}, **shared),
-    some({"credits": amounts}, refill=refills, **shared),
+    some({"rate": rates}, burst=st.integers(1, 100_000), **leasable),
+    some({"quota": amounts, "period": periods}, **leasable),
+    some({"credits": amounts}, refill=refills, **leasable),
     some({"concurrency": positive}, hold=holds, **shared),
     some(
         {"quota": st.integers(0, 10**14), "period": periods, "on_exceed": st.just("overage"), "meter": st.just("m")},

@@ -24,7 +24,7 @@ from tallygate.limits.keys import (
 from tallygate.limits.limit import CountedPer, CreditBucket, CreditRefill, FailPolicy, Limit, OnExceed
 from tallygate.limits.limiter import Subject
 from tallygate.limits.present import Present
-from tallygate.limits.script import request
+from tallygate.limits.script import Form
 
 
 def test_each_name_is_what_the_layout_says() -> None:
@@ -59,7 +59,7 @@ def test_each_name_is_what_the_layout_says() -> None:
 def test_all_keys_of_a_customer_share_a_slot() -> None:
     """One script call touches one slot of a cluster, the bucket it names itself included."""
     limits = [quota(1, per=per) for per in CountedPer] + [at_once(1)]
-    keys, _ = request("acquire", asking(*limits, request_id="7"), Present(ManualClock(START_AT)))
+    keys, _ = Form(asking(*limits)).call("acquire", "7", Present(ManualClock(START_AT)))
     assert len(keys) == 7
     others = [usage_bucket("cus_1", 29_000_000), first_use_key(ALICE)]
     assert len({key_slot(key.encode()) for key in [*keys, *others]}) == 1
@@ -85,6 +85,7 @@ CHANGES = {
     "hold_s": 77,
     "refill": CreditRefill(77, Calendar(PeriodUnit.MONTH), START_AT),
     "buckets": (CreditBucket("crd_1", 77, START_AT),),
+    "is_leased": True,
 }
 
 

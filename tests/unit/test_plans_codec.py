@@ -85,6 +85,7 @@ def test_phases_rollouts_refills_and_holds_are_written_out() -> None:
         ("trial: {days: 1_4}", "trial: {days: 14, basis: creation, at_end: convert}"),
         ("grace: {days: 7, limits: reduced}", "grace: {days: 7, limits: reduced, share: 10%}"),
         ("limits: [{name: a, concurrency: 1}]", "limits: [{name: a, concurrency: 1, hold: 60s}]"),
+        ("limits: [{name: a, credits: 1}]", "limits: [{name: a, credits: 1, exactness: exact}]"),
     ],
 )
 def test_what_means_the_same_is_the_same_text(one: str, other: str) -> None:
@@ -99,6 +100,7 @@ def test_what_means_the_same_is_the_same_text(one: str, other: str) -> None:
         ("features: {a: 1}", "features: {a: 1.0}"),
         ("features: {a: 1}", 'features: {a: "1"}'),
         ("limits: [{name: a, rate: 60/min}]", "limits: [{name: a, rate: 1/s}]"),
+        ("limits: [{name: a, credits: 1}]", "limits: [{name: a, credits: 1, exactness: leased}]"),
         (
             "limits: [{name: a, credits: 1}, {name: b, credits: 1}]",
             "limits: [{name: b, credits: 1}, {name: a, credits: 1}]",

@@ -9,7 +9,7 @@ from tallygate.licenses.license import Grant
 from tallygate.limits.limit import CountedPer, FailPolicy, Limit, LimitKind, OnExceed
 from tallygate.plans.contract import Contract
 from tallygate.plans.document import Plan, PlanLimit, QuotaPeriod
-from tallygate.plans.grant import compile_grant
+from tallygate.plans.grant import compile_grant, reduced
 from tallygate.plans.parse import parse
 
 ANCHOR = datetime(2026, 1, 31, 9, 30, tzinfo=UTC)
@@ -99,6 +99,23 @@ def test_without_a_price_the_billing_period_is_a_month() -> None:
     assert calendar == Calendar(PeriodUnit.MONTH, ANCHOR, "Europe/Berlin")
     february = Period(datetime(2026, 2, 28, 9, 30, tzinfo=UTC), datetime(2026, 3, 31, 8, 30, tzinfo=UTC))
     assert calendar.period_at(datetime(2026, 3, 1, tzinfo=UTC)) == february
+
+
+def test_a_leased_rate_keeps_back_what_it_lets_through_while_it_is_leased() -> None:
+    """What is counted with is what is left of the burst; one too small for that is exact, with all of it."""
+    leased, small = only_limit("rate: 50/s, burst: 100, exactness: leased"), only_limit("rate: 5/s, exactness: leased")
+    assert (leased.is_leased, leased.burst) == (True, 90)
+    assert (small.is_leased, small.burst) == (False, 5)
+    assert only_limit("quota: 5, period: day, exactness: leased").is_leased
+    assert not only_limit("quota: 5, period: day").is_leased
+
+
+def test_a_rate_reduced_in_grace_is_not_leased() -> None:
+    """What is left of its burst was counted for the whole rate; a quota stays leased."""
+    words = ("rate: 50/s, burst: 100", "quota: 5, period: day")
+    limits = tuple(only_limit(f"{text}, exactness: leased") for text in words)
+    less = reduced(Grant("pro@1", "pro", frozenset(), {}, limits), lambda units: units // 2)
+    assert [(limit.is_leased, limit.amount) for limit in less.limits] == [(False, 25), (True, 2)]
 
 
 def test_an_overage_has_the_end_that_is_written() -> None:

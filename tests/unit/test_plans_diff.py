@@ -70,6 +70,7 @@ def test_each_word_of_a_limit_widens_one_way_and_narrows_the_other(narrow: str, 
         (f"{TIMES}: 3x", f"{TIMES}: 15 units", ["allow_until"]),
         ("rate: 60/min, burst: 5", "rate: 1/s, burst: 5", ["rate"]),
         ("credits: 5, mode: shadow", "credits: 9, mode: shadow, fail: open", ["credits", "fail"]),
+        ("credits: 5", "credits: 5, exactness: leased", ["exactness"]),
     ],
 )
 def test_what_comes_to_the_same_is_neutral(one: str, other: str, fields: list[str]) -> None:

@@ -92,6 +92,8 @@ LIMITS = [
     "name: a, credits: 5, refill: {amount: 5, every: hour}",
     "name: a, credits: 5, refill: {every: day}",
     "name: a, concurrency: 0",
+    "name: a, concurrency: 4, exactness: leased",
+    "name: a, credits: 5, exactness: sloppy",
     "name: a, concurrency: 4, hold: 30",
     "name: a, concurrency: 4, on_exceed: overage",
     "name: a, rate: 5/s, on_exceed: overage",

@@ -1,6 +1,6 @@
 """What a lease is: requests of a kind paid for ahead of need, and what is said when they are over.
 
-Owns the terms on which slabs are taken (`docs/decisions/0011-leases.md` says why these hold) and the reference of
+Owns the terms on which slabs are taken (`docs/decisions/0012-leases.md` says why these hold) and the reference of
 how one is settled, `lua/settle.lua` must say the same. Does not own who holds slabs (`leased`). Pure.
 
 How it counts: a slab of n requests is an acquisition of n times each charge, under an id of its own. Settling it
