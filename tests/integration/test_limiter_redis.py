@@ -172,6 +172,29 @@ async def test_the_script_comes_back_after_a_flush(limiters: list[RedisLimiter],
     assert await limiters[0].first_used_at(ALICE, is_look=True) is None
 
 
+async def test_a_flush_costs_one_script_however_many_calls(limiters: list[RedisLimiter], client: Redis) -> None:
+    """Calls that find the script gone together send its text once, not each: a restart is busy enough as it is."""
+    await limiters[0].acquire(asking(prepaid(99)))
+    await client.script_flush()
+    await client.config_resetstat()
+    await asyncio.gather(*(limiters[0].acquire(asking(prepaid(99))) for _ in range(30)))
+    stats = await client.info("commandstats")
+    assert stats["cmdstat_eval"]["calls"] == 1
+    assert (await limiters[0].peek(asking(prepaid(99)))).states[0].remaining == 99 - 32
+
+
+async def test_customers_without_limits_keep_their_calls_ready(limiters: list[RedisLimiter], client: Redis) -> None:
+    """What has no charges shares Python's one empty tuple: each customer's call is its own, and is kept."""
+    every = [asking(subject=Subject(f"cus_{number}", "sub", "fam")) for number in range(3)]
+    for asked in [*every, *every]:
+        await limiters[0].acquire(asked)
+    assert len(limiters[0]._ready._kept) == 3
+    for asked in every:
+        keys = client.scan_iter(f"{usage_prefix(asked.subject.customer)}:*")
+        usage = [await fields(client, str(key)) async for key in keys]
+        assert sum(int(units) for bucket in usage for field, units in bucket.items() if field.endswith("allowed")) == 2
+
+
 async def test_time_is_redis_own(limiters: list[RedisLimiter], client: Redis) -> None:
     """A verdict is dated by Redis's clock, between two readings of it."""
     before = await client.time()

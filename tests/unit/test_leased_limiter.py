@@ -23,7 +23,7 @@ from tallygate.core.periods import PeriodUnit
 from tallygate.limits.keys import record_key
 from tallygate.limits.leased import LeaseResult
 from tallygate.limits.limit import CountedPer, CreditBucket, Limit
-from tallygate.limits.limiter import Acquisition, LimitOutcome, Verdict
+from tallygate.limits.limiter import Acquisition, LimitOutcome, Subject, Verdict
 
 RECORD = record_key(ALICE, CountedPer.SUBSCRIPTION)
 PLENTY = 1_000_000
@@ -244,3 +244,14 @@ async def test_kinds_of_requests_are_bounded(scene: Scene) -> None:
     await scene.worker.limiter.close()
     assert await scene.used("q:monthly:month") == 25 * 20
     assert sum((await scene.counting.usage()).values()) == 25 * 20
+
+
+async def test_customers_without_limits_do_not_push_each_other_out(scene: Scene) -> None:
+    """What has no charges shares Python's one empty tuple: each customer's kind is known by itself all the same."""
+    one, other = asking(), asking(subject=Subject("cus_other", "sub_other", "fam_other"))
+    await scene.ask(one)
+    kind = next(iter(scene.worker.limiter._kinds.values()))
+    await scene.ask(other)
+    await scene.ask(one)
+    assert [each.is_of(one) for each in scene.worker.limiter._kinds.values()] == [True, False]
+    assert next(iter(scene.worker.limiter._kinds.values())) is kind

@@ -3,16 +3,18 @@
 from dataclasses import replace
 from datetime import timedelta
 
+import pytest
 from support.pipelines import GRANT, LICENSE, NOW, PHASE, Desk, credits_of, request
 from support.terms import terms_of
 
 from tallygate.decision.decision import Reason
 from tallygate.decision.rules import Refusal
 from tallygate.decision.situation import Situation, Situations
-from tallygate.licenses.license import Standing, Terms
+from tallygate.licenses.license import FirstUseTrial, Standing, Terms
 from tallygate.licenses.routes import EVERYTHING, RouteRule
 
 HOUR = timedelta(hours=1)
+OVER = replace(PHASE, standing=Standing.SUSPENDED)
 
 
 def test_the_same_license_is_worked_out_once() -> None:
@@ -81,3 +83,25 @@ async def test_situations_are_bounded() -> None:
     desk = Desk()
     desk.issue(credits_of("prepaid", 2), terms=terms_of(GRANT))
     assert [(await desk.check(request())).reason.value for _ in range(3)] == ["ok", "ok", "credits_exhausted"]
+
+
+def test_passages_are_bounded_however_many_routes_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Routes times tokens is no bound: the oldest passages go, those of route tables long replaced among them."""
+    monkeypatch.setattr("tallygate.decision.situation._KEPT_PASSAGES", 10)
+    situations = Situations()
+    several = [situations.of(replace(LICENSE, token=f"tok_{number}"), NOW) for number in range(3)]
+    for number in range(40):
+        route = RouteRule("*", f"/{number}")
+        for situation in several:
+            assert situation.passage(route) is situation.passage(route)
+            assert situation.passage(route).route is route
+    assert sum(len(situation._passages) for situation in several) == 10
+
+
+def test_a_trial_from_first_use_shares_what_is_worked_out_too() -> None:
+    """Requests of a trial send the same objects, or each would push another customer's out of what is kept ready."""
+    situations, waiting = Situations(), replace(LICENSE, terms=Terms((PHASE,), FirstUseTrial(3600, (OVER,))))
+    before, trying = situations.of(waiting, NOW), situations.of(waiting, NOW, NOW)
+    assert before is not trying
+    assert situations.of(waiting, NOW + HOUR / 2, NOW).passage(EVERYTHING) is trying.passage(EVERYTHING)
+    assert situations.of(waiting, NOW + HOUR, NOW).phase.standing is Standing.SUSPENDED

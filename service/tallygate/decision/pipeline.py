@@ -121,7 +121,7 @@ class Pipeline:
         if token_license.terms.first_use is None:
             situation = self._situations.of(token_license, now)
         else:
-            situation = Situation.at(now, token_license, await self._first_use.of(token_license))
+            situation = self._situations.of(token_license, now, await self._first_use.of(token_license))
         passage = judge(situation, routes, asked)
         if isinstance(passage, Refusal):
             return situation.deny(decision_id, passage)

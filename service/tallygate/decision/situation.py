@@ -4,8 +4,10 @@ Owns the answers that hold until the license is another one or an instant of its
 in use. Does not own the laws (`rules`) nor the order of the steps (`pipeline`). For one event loop.
 """
 
+from collections import deque
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import TypeAlias
 
 from tallygate.credentials.extract import Credential
 from tallygate.decision.decision import Allow, CheckInput, Deny
@@ -23,7 +25,7 @@ from tallygate.licenses.routes import RouteRule
 from tallygate.limits.limit import FailPolicy
 from tallygate.limits.limiter import Acquisition, Charge, LimitState, Subject, Verdict
 
-_KEPT = 10_000
+_KEPT, _KEPT_PASSAGES = 10_000, 40_000
 _ALWAYS, _NEVER = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
 
 
@@ -63,15 +65,23 @@ class Passage:
         )
 
 
+_Made: TypeAlias = deque[tuple[dict[int, Passage], int]]
+
+
 @dataclass(slots=True)
 class Situation:
-    """A license from one of its instants, `from_at`, until the next, `until_at`; `refusal` holds for any request."""
+    """A license from one of its instants, `from_at`, until the next, `until_at`; `refusal` holds for any request.
+
+    `_made` are the passages in the order they were made, of all situations that share it: the oldest go first.
+    """
 
     license: License
     phase: Phase
     refusal: Refusal | None
     from_at: datetime
     until_at: datetime
+    first_used_at: datetime | None = None
+    _made: _Made = field(default_factory=deque)
     _passages: dict[int, Passage] = field(default_factory=dict)
 
     @classmethod
@@ -85,6 +95,7 @@ class Situation:
             refuse_token(token_license, now) or refuse_status(token_license, phase),
             max((at for at in instants if at <= now), default=_ALWAYS),
             min((at for at in instants if at > now), default=_NEVER),
+            first_used_at,
         )
 
     def refuse(self, asked: CheckInput) -> Refusal | None:
@@ -98,7 +109,15 @@ class Situation:
         found = self._passages.get(id(route))
         if found is None or found.route is not route:
             found = self._passages[id(route)] = _passage(self.license, self.phase, route)
+            self._made.append((self._passages, id(route)))
+            if len(self._made) > _KEPT_PASSAGES:
+                passages, oldest = self._made.popleft()
+                passages.pop(oldest, None)
         return found
+
+    def share(self, made: _Made) -> None:
+        """Count the passages made from now on among these."""
+        self._made = made
 
     def deny(
         self, decision_id: str, why: Refusal, states: tuple[LimitState, ...] = (), degraded: FailPolicy | None = None
@@ -113,14 +132,22 @@ class Situations:
     def __init__(self) -> None:
         """Know none."""
         self._known: dict[str, Situation] = {}
+        self._made: _Made = deque()
 
-    def of(self, token_license: License, now: datetime) -> Situation:
-        """Return the situation of a license that waits for no first use."""
+    def of(self, token_license: License, now: datetime, first_used_at: datetime | None = None) -> Situation:
+        """Return the situation of a license, given when its subscription was first used, if that matters."""
         known = self._known.get(token_license.token)
-        if known is None or known.license is not token_license or not known.from_at <= now < known.until_at:
-            if len(self._known) >= _KEPT:
-                self._known.clear()  # rarer than it costs: each is worked out again when it is next asked for
-            known = self._known[token_license.token] = Situation.at(now, token_license, None)
+        if (
+            known is None
+            or known.license is not token_license
+            or not known.from_at <= now < known.until_at
+            or known.first_used_at != first_used_at
+        ):
+            if len(self._known) >= _KEPT:  # rarer than it costs: each is worked out again when it is next asked for
+                self._known.clear()
+                self._made.clear()
+            known = self._known[token_license.token] = Situation.at(now, token_license, first_used_at)
+            known.share(self._made)
         return known
 
 

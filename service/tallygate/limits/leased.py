@@ -80,7 +80,8 @@ class LeasedLimiter:
 
     async def acquire(self, acquisition: Acquisition) -> Verdict:
         """Consume every charge or none: out of a slab where there is one."""
-        kind = self._kinds.get(id(acquisition.charges))
+        # There is one empty tuple: kinds without charges, never leased, are told apart by their subject.
+        kind = self._kinds.get(id(acquisition.charges or acquisition.subject))
         if kind is None or not kind.is_of(acquisition):
             kind = self._known(acquisition)
         if not kind.is_leased:
@@ -163,7 +164,7 @@ class LeasedLimiter:
             for key in oldest:
                 del self._kinds[key]
                 self._holding.pop(key, None)
-        kind = self._kinds[id(acquisition.charges)] = Kind(acquisition, self._now_s())
+        kind = self._kinds[id(acquisition.charges or acquisition.subject)] = Kind(acquisition, self._now_s())
         return kind
 
     def _turned(self, kind: Kind, now_s: float) -> Slab | None:

@@ -82,7 +82,8 @@ class ReadyCalls:
 
     def of(self, acquisition: Acquisition) -> ReadyCall:
         """Return the call; raise ValueError for what cannot be counted exactly."""
-        key = id(acquisition.charges)
+        # There is one empty tuple: those without charges are told apart by their subject.
+        key = id(acquisition.charges or acquisition.subject)
         found = self._kept.get(key)
         if found is None or not found.is_of(acquisition):
             found = ReadyCall(acquisition, self._digest, self._present)

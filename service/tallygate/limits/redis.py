@@ -117,10 +117,11 @@ class RedisLimiter:
         """Ask until no period is over; `answer` is what was answered already."""
         ready, request_id = self._ready.of(acquisition), acquisition.idempotency_key
         ask = partial(self._ask, ends_s=ends_s, tag=acquisition.subject.customer)
-        call = partial(ready.call, mode, request_id)
+        call, began_s = partial(ready.call, mode, request_id), ends_s - self._deadline_s
         for _ in range(_TRIES):
-            reply: bytes = await self._run(self._acquire, ask, ready.command(mode, request_id), call, answer)
-            answer = None
+            command = ready.command(mode, request_id)
+            reply: bytes = await self._run(self._acquire, ask, command, call, began_s=began_s, answer=answer)
+            answer, began_s = None, monotonic()
             if not is_stale(reply):
                 return verdict(acquisition, reply)
             self._present.correct(now_us(reply))
@@ -129,13 +130,22 @@ class RedisLimiter:
 
     async def _run_once(self, script: "_Script", call: Call, tag: str) -> Any:  # noqa: ANN401 - each has its own reply
         ask = partial(self._ask, ends_s=self._ends_s(), tag=tag)
-        return await self._run(script, ask, script.by_digest(call), lambda: call)
+        return await self._run(script, ask, script.by_digest(call), lambda: call, began_s=monotonic())
 
     async def _run(
-        self, script: "_Script", ask: _Ask, command: bytes, call: Callable[[], Call], answer: Answer = None
+        self,
+        script: "_Script",
+        ask: _Ask,
+        command: bytes,
+        call: Callable[[], Call],
+        *,
+        began_s: float,
+        answer: Answer = None,
     ) -> Any:  # noqa: ANN401 - as above
-        """Run a script by its digest, or by its text where it is not known; `answer` is what was answered already."""
-        began_s = monotonic()
+        """Run a script by its digest, or by its text where it is not known.
+
+        `answer` is what was answered already to who has been asking since `began_s`.
+        """
         if answer is None:
             answer = await ask(command)
         if _is_unknown(answer):  # nothing ran: a restarted or flushed server
