@@ -17,8 +17,9 @@ smoke: venv ## Start the whole system, drive real requests through Envoy, print 
 test: venv ## Run every test, against real servers
 	@$(BIN)/python -m pytest -q -n 2
 
-bench: venv ## Ask every question of benchmarks/ anew and write down the answers: some ten minutes
-	@for question in scale propagation acts decisions; do $(BIN)/python -m benchmarks.$$question || exit 1; done
+bench: venv ## Ask every question of benchmarks/ anew and write down the answers: some twenty minutes
+	@for question in scale propagation acts decisions rungs through_envoy scaling cold_start exactness limiter hot_path report; \
+	  do $(BIN)/python -m benchmarks.$$question || exit 1; done
 
 check: venv ## Lint, format, types, import contracts
 	$(BIN)/ruff check .

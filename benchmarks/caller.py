@@ -26,7 +26,7 @@ _HEADERS = {
     "x-forwarded-proto": "https",
     "x-request-id": "5e1f8a0c-7d7b-4c0e-9a35-2f4f2a1b9c11",
 }
-_SOME_ID = "5e1f8a0c-7d7b-4c0e-9a35-2f4f2a1b9c12"
+_SOME_ID = "17446744073709551615"  # Envoy's are 64 bits in decimal
 _ids = count()
 Call: TypeAlias = "grpc.aio.UnaryUnaryMultiCallable[bytes, bytes]"
 
@@ -47,16 +47,23 @@ class Question:
 
     def __init__(self, secret: str, path: str = "/v1/things") -> None:
         """Ask whether the holder of `secret` may."""
-        headers = {**_HEADERS, ":path": path, "authorization": f"Bearer {secret}"}
-        http = AttributeContext.HttpRequest(id=_SOME_ID, method="GET", path=path, headers=headers)
-        attributes = AttributeContext(request=AttributeContext.Request(http=http))
-        attributes.source.address.socket_address.address = "192.0.2.1"
-        self._before, self._after = CheckRequest(attributes=attributes).SerializeToString().split(_SOME_ID.encode())
+        request = _request(secret, path, _SOME_ID)
+        self.around_id: tuple[bytes, bytes] = tuple(request.split(_SOME_ID.encode()))  # type: ignore[assignment]  # two
+        self.without_id = _request(secret, path, "")
 
     def next(self) -> bytes:
         """Return the next request."""
+        before, after = self.around_id
         # Of the same length as the one it replaces, so that the lengths written before it stay right.
-        return b"%b%036d%b" % (self._before, next(_ids), self._after)
+        return b"%b%020d%b" % (before, next(_ids), after)
+
+
+def _request(secret: str, path: str, request_id: str) -> bytes:
+    headers = {**_HEADERS, ":path": path, "authorization": f"Bearer {secret}"}
+    http = AttributeContext.HttpRequest(id=request_id, method="GET", path=path, headers=headers)
+    attributes = AttributeContext(request=AttributeContext.Request(http=http))
+    attributes.source.address.socket_address.address = "192.0.2.1"
+    return CheckRequest(attributes=attributes).SerializeToString(deterministic=True)
 
 
 def read(answer: bytes) -> Answer:

@@ -38,7 +38,7 @@ class Commands(Protocol):
         ...
 
     async def subscribe(self, customer: str, plan: str) -> str:
-        """Put a customer on a plan; return the id of the subscription."""
+        """Put a customer on a plan and issue a token; return its secret."""
         ...
 
     async def override(self, subscription: str, terms: dict[str, Any]) -> None:
@@ -78,8 +78,8 @@ class InProcess:
         await self._operations.subscriptions.suspend(subscription)
 
     async def subscribe(self, customer: str, plan: str) -> str:
-        """Put a customer on a plan."""
-        return (await self._operations.subscriptions.create(customer, plan)).id
+        """Put a customer on a plan and issue a token."""
+        return await self.issue((await self._operations.subscriptions.create(customer, plan)).id)
 
     async def override(self, subscription: str, terms: dict[str, Any]) -> None:
         """Give a contract terms of its own."""
@@ -124,8 +124,9 @@ class CommandLine:
         await self._run("subscriptions", "suspend", subscription)
 
     async def subscribe(self, customer: str, plan: str) -> str:
-        """Put a customer on a plan."""
-        return str((await self._run("subscriptions", "create", "--customer", customer, "--plan", plan))["id"])
+        """Put a customer on a plan and issue a token."""
+        words = ("--customer", customer, "--plan", plan, "--issue-token", "first")
+        return str((await self._run("subscriptions", "create", *words))["issued"]["token"])
 
     async def override(self, subscription: str, terms: dict[str, Any]) -> None:
         """Give a contract terms of its own."""

@@ -10,9 +10,10 @@ import json
 import secrets
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 
 import httpx
@@ -33,6 +34,8 @@ FORMAT = TokenFormat()
 PEPPER = "the pepper of benchmarks, known to all"
 PEPPERS = Peppers(Pepper(PEPPER))
 _DATABASE = "tallygate"
+_NO_MORE: Mapping[str, object] = {}
+_numbers = count()
 _LOGINS = {"bench_control": "tallygate_control", "bench_dataplane": "tallygate_dataplane"}
 
 
@@ -106,15 +109,21 @@ class DataPlane:
 
 
 @asynccontextmanager
-async def data_planes(lab: Lab, number: int, *, dsn: str | None = None) -> AsyncIterator[list[DataPlane]]:
-    """Run so many `tallygate serve` processes, ready; `dsn` may lead them to Postgres another way."""
+async def data_planes(
+    lab: Lab, number: int, *, dsn: str | None = None, more: Mapping[str, object] = _NO_MORE
+) -> AsyncIterator[list[DataPlane]]:
+    """Run so many `tallygate serve` processes, ready; `dsn` may lead them to Postgres another way.
+
+    `more` are settings beside, or instead of, those of the laboratory, by their names in the configuration file.
+    """
     async with AsyncExitStack() as stack:
-        starting = [_serving(lab, index, dsn or lab.data_plane_dsn) for index in range(number)]
+        starting = [_serving(lab, dsn or lab.data_plane_dsn, more) for _ in range(number)]
         yield list(await asyncio.gather(*(stack.enter_async_context(process) for process in starting)))
 
 
 @asynccontextmanager
-async def _serving(lab: Lab, index: int, dsn: str) -> AsyncIterator[DataPlane]:
+async def _serving(lab: Lab, dsn: str, more: Mapping[str, object]) -> AsyncIterator[DataPlane]:
+    index = next(_numbers)
     address, metrics = f"{LOOPBACK}:{free_port()}", f"{LOOPBACK}:{free_port()}"
     settings = {
         "postgres_dsn": dsn,
@@ -123,6 +132,7 @@ async def _serving(lab: Lab, index: int, dsn: str) -> AsyncIterator[DataPlane]:
         "listen": address,
         "metrics_listen": metrics,
         "drain_s": 0,
+        **more,
     }
     config = lab.directory / f"serve-{index}.toml"
     config.touch(mode=0o600)

@@ -48,7 +48,7 @@ IN_FLIGHT = (1, 16, 64, 256)
 _CUSTOMERS = 500
 _DEADLINE_S = 20.0
 _PLENTY = 10**9
-_LIMITS = (
+THREE_LIMITS = (
     Limit("burst", LimitKind.RATE, 10**6, burst=10**6, window_us=10**6),
     Limit("daily", LimitKind.QUOTA, _PLENTY, calendar=Calendar(PeriodUnit.DAY)),
     Limit("monthly", LimitKind.QUOTA, _PLENTY, calendar=Calendar(PeriodUnit.MONTH)),
@@ -107,7 +107,7 @@ class Round:
 
 def requests() -> list[Acquisition]:
     """Return a request of each customer."""
-    charges = tuple(Charge(limit, 1) for limit in _LIMITS)
+    charges = tuple(Charge(limit, 1) for limit in THREE_LIMITS)
     subjects = (Subject(f"cus_{number:026}", f"sub_{number:026}", f"fam_{number:026}") for number in range(_CUSTOMERS))
     return [Acquisition(subject, charges, (("requests", 1),), "GET /v1/things") for subject in subjects]
 

@@ -10,6 +10,7 @@ import json
 import math
 import os
 import platform
+import subprocess
 import sys
 from collections.abc import Coroutine, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
@@ -19,7 +20,7 @@ from typing import Any
 RESULTS = Path(__file__).with_name("results")
 _LOAD_AT_START = os.getloadavg()[0]
 LONGEST_S = 600
-"""No benchmark runs longer, whatever it waits for."""
+"""No benchmark runs longer, whatever it waits for, unless it says so itself."""
 
 
 def quantile(values: Sequence[float], share: float) -> float:
@@ -44,14 +45,15 @@ def _milliseconds(seconds: float) -> float:
 def show(title: str, rows: Iterable[Mapping[str, object]]) -> None:
     """Print rows of the same keys as a Markdown table."""
     listed = list(rows)
-    cells = [list(listed[0]), *([_shown(value) for value in row.values()] for row in listed)]
+    cells = [list(listed[0]), *([shown(value) for value in row.values()] for row in listed)]
     widths = [max(len(row[column]) for row in cells) for column in range(len(cells[0]))]
     lines = [" | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in cells]
     rule = "-|-".join("-" * width for width in widths)
     print(f"\n{title}\n", *(f"| {line} |" for line in [lines[0], rule, *lines[1:]]), sep="\n", flush=True)
 
 
-def _shown(value: object) -> str:
+def shown(value: object) -> str:
+    """Return a value as tables show it."""
     if isinstance(value, float):
         return f"{value:,.1f}" if value >= 100 else f"{value:.2f}"  # noqa: PLR2004 - three digits say enough
     return f"{value:,}" if isinstance(value, int) else str(value)
@@ -63,17 +65,27 @@ def keep(name: str, results: object) -> None:
     document: dict[str, Any] = {
         "at": datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
         "command": " ".join(["python", "-m", f"benchmarks.{name}", *sys.argv[1:]]),
+        "commit": _commit(),
         "machine": {
             "cpus": os.cpu_count(),
             "processor": _processor(),
             "python": platform.python_version(),
             "load_1m_at_start": round(_LOAD_AT_START, 2),
+            "load_1m_at_end": round(os.getloadavg()[0], 2),
+            "nice": os.nice(0),
         },
         "results": results,
     }
     path = RESULTS / f"{name}.json"
     path.write_text(json.dumps(document, indent=2) + "\n")
     print(f"\nwritten to {path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path}")
+
+
+def _commit() -> str:
+    """Return the commit that was measured, with a word where files differ from it; empty outside a repository."""
+    command = ("git", "-C", str(RESULTS.parent), "describe", "--always", "--dirty", "--exclude=*")
+    found = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - written here
+    return found.stdout.strip()
 
 
 def _processor() -> str:
@@ -87,11 +99,11 @@ def arguments(doc: str | None) -> argparse.ArgumentParser:
     return argparse.ArgumentParser(prog=program, description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
 
 
-def run(work: Coroutine[Any, Any, None]) -> None:
-    """Run a benchmark, for `LONGEST_S` at most."""
+def run(work: Coroutine[Any, Any, None], longest_s: float = LONGEST_S) -> None:
+    """Run a benchmark, for so long at most."""
 
     async def bounded() -> None:
-        async with asyncio.timeout(LONGEST_S):
+        async with asyncio.timeout(longest_s):
             await work
 
     asyncio.run(bounded())

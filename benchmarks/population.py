@@ -2,8 +2,8 @@
 
 Plans and versions are published, and licenses compiled, by the product itself; rows go in by COPY, in the order in
 which they came to be. Ids and times are real, so the tokens of one customer lie scattered over the whole table. One
-customer, the whale, has over 1 % of all tokens. Owns the shape of the crowd; the same `seed` makes the same shape, with
-other ids, times and secrets. Not for a database with anything in it.
+customer, the whale, has as many tokens as is asked for. Owns the shape of the crowd; the same `seed` makes the same
+shape, with other ids, times and secrets. Not for a database with anything in it.
 """
 
 import random
@@ -35,7 +35,7 @@ VERSIONS = 4
 
 _HISTORY = timedelta(days=730)
 _SHARES = {"free": 70, "pro": 25, "enterprise": 5}  # percent of subscriptions
-_REVOKED, _ROTATED, _USED, _WHALE = 0.01, 0.2, 0.3, 0.01
+_REVOKED, _ROTATED, _USED = 0.01, 0.2, 0.3
 _AUDIT_ENTRIES, _CHANGES = 200_000, 100_000
 _ACTIONS = ("token.issue", "token.rotate", "token.revoke", "subscription.create", "customer.create")
 _AFTER = '{"name": "", "hint": "abcd", "scopes": null, "status": "active", "networks": []}'
@@ -81,19 +81,31 @@ def catalogue_text(version: int) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Crowd:
-    """Who is in the database: the subscriptions that run, and of usable `tokens` id and secret of as many as wanted."""
+    """Who is in the database: the subscriptions that run, and of usable `tokens` id and secret of as many as wanted.
+
+    `whale_tokens` are the ids of all the whale's tokens, usable or not, in order of creation.
+    """
 
     customers: Sequence[str]
     subscriptions: Sequence[str]
     families: Sequence[str]
     tokens: Sequence[tuple[str, str]]
     whale: str
+    whale_subscription: str
+    whale_tokens: Sequence[str]
 
 
 async def populate(
-    operations: Operations, connection: Connection, *, customers: int, tokens: int, known: int, seed: int = 1
+    operations: Operations,
+    connection: Connection,
+    *,
+    customers: int,
+    tokens: int,
+    whale: int,
+    known: int,
+    seed: int = 1,
 ) -> Crowd:
-    """Fill an empty database through a superuser's `connection`."""
+    """Fill an empty database through a superuser's `connection`; of `tokens`, the whale has `whale` or a few more."""
     for version in range(1, VERSIONS + 1):
         await operations.plans.apply(parse(catalogue_text(version), "benchmark"))
     plans = {version.ref: plan_from_document(version.document) for version in await operations.plans.list()}
@@ -106,15 +118,22 @@ async def populate(
         contracts = history.contracts(payers)
         await _copy(connection, "subscriptions", _CONTRACT_COLUMNS, (contract.row for contract in contracts))
         await _copy(connection, "licenses", "subscription_id terms generation", _licenses(contracts, plans))
-        families, issued, secrets = history.tokens(contracts, payers[0][0], tokens, max(1, tokens // known))
+        of_whale = next(each for each in contracts if each.customer == payers[0][0] and each.ends_at is None)
+        families, issued, secrets = history.tokens(contracts, repeat(of_whale, whale), tokens, max(1, tokens // known))
         await _copy(connection, "token_families", "id subscription_id name created_at", families)
-        await _copy(connection, "tokens", "id family_id digest pepper_id hint revoked_at created_at", issued)
+        await _copy(connection, "tokens", _ISSUED_COLUMNS, issued)
         await _copy(connection, "token_last_used", "token_id at", history.uses(issued))
         await _write_logs(connection, [row[0] for row in issued], history.now)
     await connection.execute("VACUUM ANALYZE", timeout=300)
     ids = [[row[0] for row in rows] for rows in (payers, families)]
     return Crowd(
-        ids[0], [contract.id for contract in contracts if contract.ends_at is None], ids[1], secrets, payers[0][0]
+        customers=ids[0],
+        subscriptions=[contract.id for contract in contracts if contract.ends_at is None],
+        families=ids[1],
+        tokens=secrets,
+        whale=of_whale.customer,
+        whale_subscription=of_whale.id,
+        whale_tokens=[row[0] for row in issued if row[3] == of_whale.customer],
     )
 
 
@@ -135,6 +154,7 @@ class _Contract:
 
 
 _CONTRACT_COLUMNS = "id customer_id plan_key plan_version environment anchor_at starts_at ends_at created_at updated_at"
+_ISSUED_COLUMNS = "id family_id subscription_id customer_id name digest pepper_id hint revoked_at created_at"
 
 
 class _History:
@@ -173,44 +193,47 @@ class _History:
         return _Contract(new_id("sub", start), customer, plan, where, start, end)
 
     def tokens(
-        self, contracts: Sequence[_Contract], whale: str, number: int, every: int
+        self, contracts: Sequence[_Contract], more: Iterable[_Contract], number: int, every: int
     ) -> tuple[list[Row], list[Row], list[tuple[str, str]]]:
-        """Return families, tokens, and id and secret of each `every`th token: first one for each contract."""
-        of_whale = next(contract for contract in contracts if contract.customer == whale and contract.ends_at is None)
+        """Return families, tokens, and id and secret of each `every`th token.
+
+        First comes a family for each contract, then one each for `more`, then for anyone.
+        """
         anyone = (self._chance.choice(contracts) for _ in count())
         families: list[Row] = []
         tokens: list[Row] = []
         known: list[tuple[str, str]] = []
-        for holder in chain(contracts, repeat(of_whale, int(number * _WHALE)), anyone):
+        for holder in chain(contracts, more, anyone):
             if len(tokens) >= number:
                 break
             at = self._between(holder.starts_at, self.now)
-            family = new_id("fam", at)
-            families.append((family, holder.id, f"key {len(families) % 5000}" if len(families) % 2 else "", at))
+            family, name = new_id("fam", at), f"key {len(families) % 5000}" if len(families) % 2 else ""
+            families.append((family, holder.id, name, at))
+            owned = family, holder.id, holder.customer, name
             if self._chance.random() < _ROTATED:
-                tokens.append(self._unknown(family, self._between(holder.starts_at, at)))
+                tokens.append(self._unknown(owned, self._between(holder.starts_at, at)))
             if len(tokens) >= every * len(known) and holder.ends_at is None:
-                token, secret = _known(family, holder.environment, at)
+                token, secret = _known(owned, holder.environment, at)
                 known.append((token[0], secret))
                 tokens.append(token)
             else:
-                tokens.append(self._unknown(family, at))
+                tokens.append(self._unknown(owned, at))
         return _in_order(families), _in_order(tokens), known
 
-    def _unknown(self, family: str, at: datetime) -> Row:
+    def _unknown(self, owned: Row, at: datetime) -> Row:
         """Return a token nobody will ask for, so that any digest does."""
         token = new_id("tok", at)
         revoked_at = self.now if self._chance.random() < _REVOKED else None
-        return token, family, self._chance.randbytes(32), PEPPERS.current.id, token[-4:], revoked_at, at
+        return token, *owned, self._chance.randbytes(32), PEPPERS.current.id, token[-4:], revoked_at, at
 
     def uses(self, tokens: Iterable[Row]) -> Iterator[Row]:
         return ((row[0], self.now) for row in tokens if self._chance.random() < _USED)
 
 
-def _known(family: str, environment: Environment, at: datetime) -> tuple[Row, str]:
+def _known(owned: Row, environment: Environment, at: datetime) -> tuple[Row, str]:
     text = mint(FORMAT, environment)
     digest = PEPPERS.current.digest(text)
-    return (new_id("tok", at), family, digest.value, digest.pepper_id, text.text[-4:], None, at), text.text
+    return (new_id("tok", at), *owned, digest.value, digest.pepper_id, text.text[-4:], None, at), text.text
 
 
 def _in_order(rows: list[Row]) -> list[Row]:
