@@ -7,6 +7,7 @@ from tallygate.credentials.extract import (
     Credential,
     CredentialPlaces,
     NoCredential,
+    Places,
     extract,
 )
 
@@ -150,3 +151,13 @@ def test_no_secret_is_printed() -> None:
 def test_a_header_of_separators_is_ambiguous_and_cheap(headers: dict[str, str], target: str) -> None:
     """No header makes everybody else wait: beyond some pieces it is refused unread."""
     assert isinstance(extract(headers, target, CredentialPlaces("key", "session")), AmbiguousCredential)
+
+
+def test_a_password_of_another_scheme_is_not_remembered() -> None:
+    """What a client sends for somebody else is not kept; what it sends for us is, within bounds."""
+    places = Places(CredentialPlaces())
+    places.extract({"authorization": "Basic dXNlcjpwYXNzd29yZA=="}, "/")
+    places.extract({"authorization": "Bearer " + "x" * 300}, "/")
+    assert places._remembered.cache_info().currsize == 0
+    places.extract({"authorization": "Bearer one"}, "/")
+    assert places._remembered.cache_info().currsize == 1

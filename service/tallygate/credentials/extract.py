@@ -13,6 +13,7 @@ _SCHEMES = ("bearer", "dpop")
 _HEADER_KEY = "x-api-key"
 _MOST_PIECES = 256
 _REMEMBERED, _REMEMBERED_CHARS = 16_384, 256
+_USUAL = ("Bearer ", "bearer ", "DPoP ", "dpop ")
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +58,11 @@ Found = Credential | NoCredential | AmbiguousCredential
 
 
 class Places:
-    """Where credentials are looked for; what headers of usual length said lately is remembered, within bounds."""
+    """Where credentials are looked for; what our own schemes' headers of usual length said is remembered for a while.
+
+    So this process holds the last of them in memory, as any server does that is sent them, and writes them nowhere.
+    What a header of another scheme holds is not ours to keep.
+    """
 
     def __init__(self, places: CredentialPlaces) -> None:
         """Take the places that are configured."""
@@ -70,7 +75,8 @@ class Places:
         has_others = (self._places.query_parameter is not None and "?" in target) or (
             self._places.cookie is not None and "cookie" in headers
         )
-        if has_others or len(authorization or "") + len(key or "") > _REMEMBERED_CHARS:
+        is_ours = authorization is None or authorization.startswith(_USUAL)
+        if has_others or not is_ours or len(authorization or "") + len(key or "") > _REMEMBERED_CHARS:
             return extract(headers, target, self._places)
         return self._remembered(authorization, key)
 
