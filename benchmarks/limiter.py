@@ -144,11 +144,14 @@ class Ways:
         return Way("redis-py", ask)
 
     def _shipped(self, name: str = "shipped") -> Way:
-        way = Way(name, _nothing)
-        links = self._links(way.batches)
+        batches: list[int] = []
+        links = self._links(batches)
         commands = [pack_command((b"EVALSHA", self._digest, len(keys), *keys, *rest)) for keys, rest in self._calls]
-        way.ask = lambda number: links.ask(commands[number % _CUSTOMERS], time.monotonic() + _DEADLINE_S, "")
-        return way
+
+        def ask(number: int) -> Awaitable[object]:
+            return links.ask(commands[number % _CUSTOMERS], time.monotonic() + _DEADLINE_S, "")
+
+        return Way(name, ask, batches=batches)
 
     def _each_tick(self) -> Way:
         way = self._shipped("each tick")
@@ -179,19 +182,14 @@ class Ways:
         return pack_command((b"EVALSHA", self._arrays_digest, len(keys), *keys, *rest))
 
     def _limiter(self) -> Way:
-        way = Way("limiter", _nothing)
-        limiter = RedisLimiter(self._links(way.batches))
-        way.ask = lambda number: limiter.acquire(self._asked[number % _CUSTOMERS])
-        return way
+        batches: list[int] = []
+        limiter = RedisLimiter(self._links(batches))
+        return Way("limiter", lambda number: limiter.acquire(self._asked[number % _CUSTOMERS]), batches=batches)
 
     def _links(self, batches: list[int]) -> RedisLinks:
         links = link(self._url, LinkTerms(deadline_s=_DEADLINE_S, on_batch=batches.append))
         self._stack.push_async_callback(links.close)
         return links
-
-
-async def _nothing(number: int) -> object:
-    raise NotImplementedError(number)
 
 
 async def measured(way: Way, in_flight: int, decisions: int, valkey: redis.asyncio.Redis) -> Round:

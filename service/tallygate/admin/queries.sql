@@ -295,10 +295,6 @@ ON CONFLICT (subscription_id) DO UPDATE SET terms = excluded.terms, generation =
 -- Inputs: id, subscription id, name, now.
 INSERT INTO token_families (id, subscription_id, name, created_at) VALUES ($1, $2, $3, $4);
 
--- name: family
--- Inputs: id. Output: the family, or nothing.
-SELECT id, subscription_id, name FROM token_families WHERE id = $1;
-
 -- name: insert_token
 -- Inputs: id, family id, digest, pepper id, hint, scopes or null, networks, not before, expiry, now.
 INSERT INTO tokens (id, family_id, digest, pepper_id, hint, scopes, networks, not_before_at, expires_at, created_at)

@@ -31,10 +31,6 @@ class TokenRows:
         """Add a token family."""
         await self._sql.run("insert_family", family_id, subscription_id, name, self._now)
 
-    async def has_family(self, family_id: str) -> bool:
-        """Tell whether there is such a family."""
-        return await self._sql.row("family", family_id) is not None
-
     async def insert(self, made: Token, digest: bytes, pepper_id: str) -> None:
         """Add a token, known by its digest."""
         scopes = None if made.scopes is None else list(made.scopes)

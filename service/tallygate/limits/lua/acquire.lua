@@ -1,4 +1,5 @@
---[[ Acquire every limit of one request, or none. The reference is judgement.py with algorithms.py, credits.py, slots.py.
+--[[ Acquire every limit of one request, or none. The reference is judgement.py, with algorithms.py, credits.py and
+slots.py.
 
 Guarantees: the clock is read once; nothing is written before everything is read and judged; a refused, stale,
 repeated or peeking call writes nothing. All keys share the hash tag {customer}, so all are in one slot. Only
@@ -22,7 +23,7 @@ ARGV  1            how the rest is packed: "<", a "d" for each number, an "s" fo
                    where the texts begin, less 1; then
             R times: number of texts of the record, its expiry counted; 0 for a sorted set
             R times: 0, room for until when what is written there means anything
-            C times: what stands under KIND to NEED
+            C times: what stands under KIND to END_AT
             U times: units
             for each charge of credits: when more units come, and how many (0 for never); B, number of buckets;
                    then B times, in the order they are spent: record, text, amount
@@ -38,14 +39,13 @@ Reply: "1" admitted or "0" not, "1" repeated or "0" not, the outcome of each cha
 local RATE, QUOTA, CREDITS, CONCURRENCY = 1, 2, 3, 4
 local OK, EXCEEDED, OVERAGE, SHADOW_EXCEEDED = '0', '1', '2', '3'
 
--- What is known of a charge. KIND to NEED are given, the rest is for what is found here, and comes as 0.
+-- What is known of a charge. KIND to END_AT are given, the rest is for what is found here, and comes as 0.
 local KIND, RECORD, TEXT = 1, 2, 3    -- TEXT: where its field or member is among the texts
 local IS_SHADOW, ENTRY = 4, 5         -- 1 or 0; the usage entry of its meter, or 0
 local COST, AMOUNT = 6, 7             -- units; an amount of a rate is per window, of credits what the balance holds
 local MOST, WINDOW = 8, 9             -- a rate's burst times window (its capacity); the window, us. Or:
 local START_AT, END_AT = 9, 10        -- units admitted at MOST; the period, or the time in which this balance holds
 local HOLD = 8                        -- concurrency: how long a request counts, us
-local NEED = 10
 local TAKES, USED, FULL, SEEN_AT = 11, 12, 13, 14
 local HEAD, WIDTH = 7, 14
 
@@ -303,17 +303,19 @@ local reply = (is_admitted and '1' or '0') .. (remembered and '1' or '0') .. out
 for i = 1, charges do
   local at = first_charge + (i - 1) * WIDTH
   local kind, cost, amount = n[at + KIND], n[at + COST], n[at + AMOUNT]
-  local is_exceeded = not is_admitted and string.byte(outcomes, i) == 49  -- EXCEEDED
+  local is_exceeded = not is_admitted and string.sub(outcomes, i, i) == EXCEEDED
   local is_taken = is_admitted and not remembered and n[at + TAKES] > 0
   local remaining, retry, reset = 0, NEVER, NEVER
 
   if kind == RATE then
-    local capacity, window, level, full, seen_at = n[at + MOST], n[at + WINDOW], n[at + USED], n[at + FULL], n[at + SEEN_AT]
+    local capacity, window = n[at + MOST], n[at + WINDOW]
+    local level, full, seen_at = n[at + USED], n[at + FULL], n[at + SEEN_AT]
     if is_taken then
       level = level + cost * window
       full, seen_at = level, now
       if is_taking then
-        write(n[at + RECORD], n[at + TEXT], packed('<ddd', full, now, window), now + (capacity + -capacity % amount) / amount)
+        local empty_at = now + (capacity + -capacity % amount) / amount  -- if it were full
+        write(n[at + RECORD], n[at + TEXT], packed('<ddd', full, now, window), empty_at)
       end
     end
     local room = capacity - level
