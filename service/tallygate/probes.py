@@ -39,20 +39,19 @@ def probes_app(exposition: Callable[[], bytes], not_ready: Callable[[], list[str
 class HttpServer:
     """Uvicorn inside the running loop, on a socket we bind, so that port 0 and bad addresses are ours to tell."""
 
-    def __init__(self, app: Starlette, listen: str, setting: str) -> None:
-        """Take the app, `host:port`, and the setting's name for error messages."""
+    def __init__(self, app: Starlette, listen: str | socket.socket, setting: str) -> None:
+        """Take the app, `host:port` or what `bind` returned for it, and the setting's name for error messages."""
         self._listen = listen
         self._setting = setting
         config = uvicorn.Config(app, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=2)
         self._server = _QuietServer(config)
         self._task: asyncio.Task[None] | None = None
-        self.address = listen
+        self.address = listen if isinstance(listen, str) else _address_of(listen)
 
     async def start(self) -> None:
         """Bind and serve; raise InputError naming the setting when the address cannot be had."""
-        bound = bind(self._listen, self._setting)
-        host, port = bound.getsockname()[:2]
-        self.address = f"{host}:{port}"
+        bound = bind(self._listen, self._setting) if isinstance(self._listen, str) else self._listen
+        self.address = _address_of(bound)
         self._task = asyncio.create_task(self._server.serve(sockets=[bound]), name="http")
 
     async def stop(self) -> None:
@@ -69,6 +68,11 @@ class _QuietServer(uvicorn.Server):
     def capture_signals(self) -> Iterator[None]:
         """Capture none."""
         yield
+
+
+def _address_of(bound: socket.socket) -> str:
+    host, port = bound.getsockname()[:2]
+    return f"{host}:{port}"
 
 
 def bind(listen: str, setting: str) -> socket.socket:

@@ -45,6 +45,7 @@ async def test_it_serves_clients_that_show_a_certificate(
         "PEPPER": PEPPER,
         "LISTEN": address,
         "METRICS_LISTEN": f"{LOOPBACK}:0",
+        "SERVICES_LISTEN": "off",
         "TRANSPORT": transport,
         "TLS_CERT_FILE": str(server.certificate),
         "TLS_KEY_FILE": str(server.key),
@@ -60,14 +61,14 @@ async def test_it_serves_clients_that_show_a_certificate(
         async with grpc.aio.secure_channel(address, grpc.ssl_channel_credentials(*shown)) as channel:
             ask: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary("/grpc.health.v1.Health/Check")
             try:
-                answer = await ask(HealthCheckRequest(service=SERVICE).SerializeToString(), timeout=1)
+                answer = await ask(HealthCheckRequest(service=SERVICE).SerializeToString(), timeout=10)
             except grpc.aio.AioRpcError:
                 return False
             return HealthCheckResponse.FromString(answer).status == HealthCheckResponse.SERVING
 
     async with (
-        running(program, is_ready, start_deadline_s=30, stop_deadline_s=30),
+        running(program, is_ready, start_deadline_s=60, stop_deadline_s=30),
         grpc.aio.secure_channel(address, grpc.ssl_channel_credentials(shown[0])) as stranger,
     ):
         refused: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = stranger.unary_unary("/any/Thing")
-        assert await refused(b"", timeout=5).code() is grpc.StatusCode.UNAVAILABLE
+        assert await refused(b"", timeout=20).code() is grpc.StatusCode.UNAVAILABLE

@@ -5,13 +5,14 @@ import itertools
 import socket
 import ssl
 from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from time import monotonic
 
 import pytest
 import uvloop
+from redis import Redis as Waiting
 from redis.asyncio import Redis
 from support.certificates import Authority
 from support.counting import ALICE, asking, prepaid
@@ -19,7 +20,7 @@ from support.limiters import PATIENT_S, limiter_to
 from support.tcp_proxy import TcpProxy, tcp_proxy
 
 from tallygate.core.clock import ManualClock
-from tallygate.core.errors import InputError, LimiterUnavailableError
+from tallygate.core.errors import DependencyError, InputError, LimiterUnavailableError
 from tallygate.devservers.ports import free_port
 from tallygate.limits.algorithms import instant
 from tallygate.limits.keys import record_key
@@ -28,7 +29,6 @@ from tallygate.limits.limiter import Acquisition, Subject, Verdict
 from tallygate.limits.redis import RedisLimiter
 from tallygate.storage.breaker import Breaker
 
-SHORT_S = 0.05
 ASKED = asking(prepaid(9))
 LOOPS = {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
 
@@ -44,11 +44,11 @@ async def all_of(limiter: RedisLimiter, asked: list[Acquisition]) -> list[Verdic
 
 
 def wrong(answers: list[Verdict | BaseException], first: int = 0) -> list[object]:
-    """Return what is neither the call's own answer nor an outage."""
+    """Return what is neither the call's own answer nor an outage, nor that a starved machine came to it too late."""
     return [
         answer
         for number, answer in enumerate(answers, first)
-        if not isinstance(answer, LimiterUnavailableError)
+        if not isinstance(answer, DependencyError)
         and (isinstance(answer, BaseException) or answer.states[0].remaining != number)
     ]
 
@@ -59,7 +59,7 @@ async def until_answered(limiter: RedisLimiter, asked: Acquisition = ASKED) -> V
         while True:
             try:
                 return await limiter.acquire(asked)
-            except LimiterUnavailableError:
+            except DependencyError:  # an outage; or, on a starved machine, our own overload
                 await asyncio.sleep(0)
 
 
@@ -203,18 +203,19 @@ def test_a_stalled_worker_reads_before_it_judges(redis_url: str, loop: Callable[
     """A loop that did nothing for longer than the deadline finds replies that came in time, and no outage."""
 
     async def stall() -> None:
-        limiter = limiter_to(redis_url, deadline_s=0.1)
-        await limiter.acquire(ASKED)
+        limiter = limiter_to(redis_url, deadline_s=0.5)
+        await until_answered(limiter)
         calls = [asyncio.create_task(limiter.acquire(of(number))) for number in range(20)]
         ours, theirs = socket.socketpair()
         stalled = asyncio.get_running_loop().create_future()
 
         def busy() -> None:
-            """Do nothing else for three deadlines, while the loop reads its sockets: timers are due when it goes on."""
+            """Do nothing else until the deadline is over and the replies are there: then timers are due, too."""
             asyncio.get_running_loop().remove_reader(ours)
-            ends_s = monotonic() + 0.3
-            while monotonic() < ends_s:
-                pass
+            ends_s = monotonic() + 0.75
+            with Waiting.from_url(redis_url) as other:
+                while monotonic() < ends_s:
+                    other.ping()  # what was asked before is answered before the second of these
             stalled.set_result(None)
 
         asyncio.get_running_loop().add_reader(ours, busy)
@@ -269,15 +270,16 @@ async def test_a_dead_connection_is_given_up() -> None:
     """A connection that never answers again is replaced, though nobody ever closed it."""
     answers = itertools.chain([b""], itertools.repeat(b":7\r\n"))
     async with answering(lambda _: next(answers)) as url:
-        limiter = limiter_to(url, deadline_s=SHORT_S)
-        with pytest.raises(LimiterUnavailableError, match="within 50 ms"):
-            await limiter.first_used_at(ALICE)
-        first_used_at = None
+        limiter = limiter_to(url, deadline_s=0.2)
+        told, first_used_at = [], None
         async with asyncio.timeout(PATIENT_S):
             while first_used_at is None:
-                with suppress(LimiterUnavailableError):
+                try:
                     first_used_at = await limiter.first_used_at(ALICE)
+                except DependencyError as error:  # an outage; or, on a starved machine, our own overload
+                    told.append(str(error))
         assert first_used_at == instant(7)
+        assert any("within 200 ms" in each for each in told)
         await limiter.close()
 
 

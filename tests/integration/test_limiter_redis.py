@@ -27,7 +27,15 @@ from tallygate.core.clock import ManualClock
 from tallygate.core.errors import LimiterUnavailableError
 from tallygate.core.periods import PeriodUnit
 from tallygate.limits.algorithms import instant
-from tallygate.limits.keys import first_use_key, holding_key, holds_key, idempotency_key, record_key, usage_prefix
+from tallygate.limits.keys import (
+    OPENED_FIELD,
+    first_use_key,
+    holding_key,
+    holds_key,
+    idempotency_key,
+    record_key,
+    usage_prefix,
+)
 from tallygate.limits.limit import CountedPer, CreditBucket
 from tallygate.limits.limiter import Acquisition, Subject
 from tallygate.limits.redis import RedisLimiter
@@ -80,7 +88,7 @@ async def test_many_workers_admit_exactly_the_amount(limiters: list[RedisLimiter
     assert sum(verdict.is_admitted for verdict in verdicts) == 150
     assert (await fields(client, RECORD))["c:prepaid"] == "150"
     usage = [await fields(client, str(key)) async for key in client.scan_iter(f"{usage_prefix('cus_1')}:*")]
-    assert sum(int(units) for bucket in usage for units in bucket.values()) == 150
+    assert sum(int(units) for bucket in usage for field, units in bucket.items() if field != OPENED_FIELD) == 150
 
 
 async def test_many_workers_begin_exactly_so_many_at_once(limiters: list[RedisLimiter], client: Redis) -> None:
@@ -126,7 +134,7 @@ async def test_one_id_at_once_is_one_request(limiters: list[RedisLimiter], clien
 
 
 async def test_no_reply_ever_reaches_another_call(limiters: list[RedisLimiter]) -> None:
-    """Of 20,000 calls 30 % are cancelled at any moment of their life; every other one gets its own answer."""
+    """Of 20,000 calls or more 30 % are cancelled at any moment of their life; every other one gets its own answer."""
     dice = random.Random(20_000)  # noqa: S311 - moments, not secrets
     limiter = limiters[0]
 
@@ -145,10 +153,11 @@ async def test_no_reply_ever_reaches_another_call(limiters: list[RedisLimiter]) 
         return None if task.cancelled() else task.result()
 
     answers: list[bool | None] = []
-    for first in range(0, 20_000, 250):
+    first = 0
+    while first < 20_000 or answers.count(None) <= 3_000:  # where the loop is slow, more are answered before
         answers += await asyncio.gather(*(cancelled_or_right(number) for number in range(first, first + 250)))
+        first += 250
     assert answers.count(False) == 0
-    assert answers.count(None) > 3_000
     assert answers.count(True) >= 14_000
 
 
@@ -192,7 +201,7 @@ async def test_customers_without_limits_keep_their_calls_ready(limiters: list[Re
     for asked in every:
         keys = client.scan_iter(f"{usage_prefix(asked.subject.customer)}:*")
         usage = [await fields(client, str(key)) async for key in keys]
-        assert sum(int(units) for bucket in usage for field, units in bucket.items() if field.endswith("allowed")) == 2
+        assert sum(int(units) for bucket in usage for field, units in bucket.items() if "|allowed|" in field) == 2
 
 
 async def test_time_is_redis_own(limiters: list[RedisLimiter], client: Redis) -> None:

@@ -2,10 +2,11 @@
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import pytest
 from redis.asyncio import Redis, RedisCluster
@@ -14,16 +15,19 @@ from support.counting import asking, at_once, prepaid, quota
 from support.limiters import PATIENT_S, limiter_to
 from support.valkeys import SLOTS, cluster, cluster_url_of, command, text, until, valkey
 
-from tallygate.core.errors import LimiterUnavailableError
+from tallygate.core.errors import DependencyError, LimiterUnavailableError
 from tallygate.devservers.ports import LOOPBACK
-from tallygate.limits.keys import usage_prefix
+from tallygate.limits.amendment import AmendOutcome
+from tallygate.limits.keys import due_key, index_key, usage_prefix
 from tallygate.limits.limit import CountedPer
 from tallygate.limits.limiter import Subject, Verdict
+from tallygate.limits.receipt import amendment
 from tallygate.limits.redis import RedisLimiter
 from tallygate.storage.redis import connect, eviction_warning, ping
 
 CREDIT = prepaid(9)
 IMPATIENT_S = 0.5
+_NUMBERS = itertools.count(1)
 
 
 @pytest.fixture
@@ -49,12 +53,13 @@ async def end(node: Redis) -> None:
 
 
 async def until_answered(limiter: RedisLimiter, subject: Subject) -> Verdict:
-    """Ask until Redis answers; nobody else does anything about it."""
+    """Ask until Redis answers, which counts once; nobody else does anything about it."""
+    asked = asking(CREDIT, subject=subject, request_id=f"request {next(_NUMBERS)}")
     async with asyncio.timeout(PATIENT_S):
         while True:
             try:
-                return await limiter.acquire(asking(CREDIT, subject=subject))
-            except LimiterUnavailableError:
+                return await limiter.acquire(asked)
+            except DependencyError:  # an outage; or, on a starved machine, our own overload
                 await asyncio.sleep(0)
 
 
@@ -84,8 +89,25 @@ async def test_a_cluster_counts_each_customer_in_one_slot(nodes: list[Redis]) ->
     assert await limiter.first_used_at(subject) == await limiter.first_used_at(subject)
     assert all([await node.dbsize() for node in nodes])
     assert [key async for key in client.scan_iter(f"{usage_prefix('cus_7')}:*")]
+    await settles(limiter, client, subject)
     await limiter.close()
     await client.aclose()
+
+
+async def settles(limiter: RedisLimiter, client: RedisCluster, subject: Subject) -> None:
+    """See that receipts, what is due and the index of buckets are in the customer's slot, so one call changes all."""
+    limit = quota(9, name="settled", per=CountedPer.CUSTOMER)
+    asked = asking((limit, 3), usage=(("requests", 3),), subject=subject, request_id="r", receipt_s=600)
+    assert (await limiter.acquire(asked._replace(unsettled=(("requests", 0),)))).is_admitted
+    receipt = await limiter.receipt(subject.customer, "r")
+    assert receipt is not None
+    assert await client.zcard(due_key(subject.customer)) == 1
+    changed = amendment(receipt, {"requests": 5}, "settlement")
+    assert [await limiter.amend(changed) for _ in range(2)] == [AmendOutcome.DONE, AmendOutcome.REPEATED]
+    assert await client.zcard(due_key(subject.customer)) == 0
+    assert (await limiter.report(asking((limit, 9), subject=subject, request_id="r"))).states[0].remaining == 0
+    open_buckets = await cast("Awaitable[set[bytes]]", client.smembers(index_key(subject.customer)))
+    assert any(member.startswith(subject.customer.encode()) for member in open_buckets)
 
 
 async def test_a_slot_that_moves_takes_its_counters_along(nodes: list[Redis]) -> None:

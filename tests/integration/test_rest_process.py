@@ -65,7 +65,7 @@ async def serving(directory: Path, database: Database, redis_url: str) -> AsyncI
     config.write_text("".join(f"{name} = {json.dumps(value)}\n" for name, value in values.items()))
     command = (sys.executable, "-m", "tallygate", "--config", str(config), "admin")
     program = Program("tallygate admin", command, directory, directory / "admin.log")
-    async with httpx.AsyncClient(base_url=f"http://{listen}", timeout=5, trust_env=False) as http:
+    async with httpx.AsyncClient(base_url=f"http://{listen}", timeout=20, trust_env=False) as http:
 
         async def is_ready(_child: Child) -> bool:
             try:

@@ -22,6 +22,31 @@ async def test_a_kept_port_is_nobody_elses_and_refuses_at_once() -> None:
             caller.connect((LOOPBACK, port))
 
 
+async def test_a_kept_port_is_kept_from_servers_too() -> None:
+    """A server that may bind beside us, as servers do to be restarted at once, cannot listen, nor keep the port too."""
+    kept = await reserve(f"{LOOPBACK}:0")
+    assert kept is not None
+    with kept:
+        port = kept.getsockname()[1]
+        with pytest.raises(OSError, match="in use"):
+            socket.create_server((LOOPBACK, port))
+        with pytest.raises(InputError, match=f"A_SETTING: cannot listen on {LOOPBACK}:{port}"):
+            await reserve(f"{LOOPBACK}:{port}", "A_SETTING")
+
+
+async def test_connections_that_ended_just_now_do_not_keep_a_port_from_us() -> None:
+    """A service is restarted with more workers at once, though the system still remembers its last connections."""
+    with socket.create_server((LOOPBACK, 0)) as before:
+        port = before.getsockname()[1]
+        with socket.create_connection((LOOPBACK, port)) as caller:
+            before.accept()[0].close()
+            assert caller.recv(1) == b""
+    kept = await reserve(f"{LOOPBACK}:{port}")
+    assert kept is not None
+    with kept, await bind(ListenAddress(LOOPBACK, port), may_share=True) as worker:
+        worker.listen()
+
+
 async def test_a_worker_takes_a_kept_port_again_and_again() -> None:
     """Each process binds the port anew; when it is gone, connections are refused, not left waiting."""
     port = free_port()

@@ -125,8 +125,9 @@ async def test_a_worker_that_hangs_is_killed_and_started_again() -> None:
 
 async def test_a_worker_that_does_not_end_is_killed_after_its_grace() -> None:
     """The end comes for certain, and says that it was not clean."""
-    async with crew("ready", "deaf", terms=Terms(grace_s=0.5, look_s=0.05, look_early_s=0.01)) as made:
+    async with crew("ready", "deaf") as made:
         await made.until_ready()
+        made.workers[1].terms = Terms(grace_s=0.5)
         watched = watch(set(made.pids()))
         with pytest.raises(TallygateError, match=r"\[1\] did not end in time"):
             await made.end()

@@ -5,6 +5,7 @@ RateLimit field of its own.
 """
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -24,7 +25,9 @@ _CONFIGS = Path(__file__).parents[2] / "deploy" / "envoy"
 MINIMAL = (_CONFIGS / "01-minimal.yaml").read_text()
 HARDENED = (_CONFIGS / "02-hardened.yaml").read_text()
 WORKER_ENDPOINTS = (_CONFIGS / "03-worker-endpoints.yaml").read_text()
+ACCESS_LOG = (_CONFIGS / "05-access-log.yaml").read_text()
 SHARED_LISTENER = (_CONFIGS / "04-shared-listener.yaml").read_text()
+_BRIEF = re.compile(r"((?:timeout|max_interval): )0\.\d+s")
 _RESPONSE = b'HTTP/1.1 200 OK\r\nratelimit: "theirs";r=1\r\ncontent-length: 0\r\n\r\n'
 
 
@@ -72,6 +75,15 @@ class Gateway:
         return await self.client.get(f"http://{self.address}", headers=headers, extensions={"target": path.encode()})
 
 
+def patient(config: str, waits: str = "15s") -> str:
+    """Return a configuration which waits long for us where it waits briefly: the machine of the tests may be starved.
+
+    It waits so for connections, for decisions, for each try at one (`max_interval`) and for what checks health.
+    """
+    assert _BRIEF.search(config)
+    return _BRIEF.sub(rf"\g<1>{waits}", config)
+
+
 @asynccontextmanager
 async def gateway(
     config: str, run_dir: Path, decide: Callable[[CheckInput], Decision], *, workers: int = 1
@@ -87,7 +99,7 @@ async def gateway(
         transport.set_serving(True)
     upstream = await asyncio.start_server(lambda reader, writer: _answer(reader, writer, received), LOOPBACK, 0)
     text = with_endpoints(
-        config,
+        patient(config),
         listeners={"gateway": (LOOPBACK, 0)},
         clusters={
             "tallygate": [(LOOPBACK, transport.port) for transport in transports],
