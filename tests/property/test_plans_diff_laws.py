@@ -37,7 +37,8 @@ def test_a_plan_does_not_differ_from_itself(written: dict[str, Any]) -> None:
 def two_versions(draw: st.DrawFn) -> tuple[Plan, Plan]:
     """Return two plans of one key that share some of their parts."""
     old, new = draw(versions), draw(versions)
-    shared = draw(st.sets(st.sampled_from(["price", "scopes", "features", "limits", "trial", "grace", "overage"])))
+    parts = ["price", "scopes", "features", "limits", "trial", "grace", "charges", "overage"]
+    shared = draw(st.sets(st.sampled_from(parts)))
     return old, replace(new, **{name: getattr(old, name) for name in shared})
 
 

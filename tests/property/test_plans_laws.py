@@ -72,6 +72,8 @@ words = st.sampled_from(
         "match",
         "features",
         "overage",
+        "charges",
+        "percentage",
         "trial",
         "grace",
         "rollout",

@@ -321,6 +321,16 @@ async def test_routes_are_refused_until_read_and_replaced_when_changed(bench: Be
     assert bench.cache.routes.match("GET", "/anything") is None
 
 
+async def test_a_change_of_meters_alone_makes_another_table(bench: Bench) -> None:
+    """Reports count in the parents that are declared now, though no rule has changed."""
+    rules = [RouteRule("GET", "/only")]
+    bench.store.put_routes(rules, {"in": None})
+    await bench.cache.load_routes()
+    bench.cache.apply(bench.store.put_routes(rules, {"in": "tokens", "tokens": None}))
+    await bench.cache.load_routes()
+    assert bench.cache.routes.meters == {"in": "tokens", "tokens": None}
+
+
 async def test_routes_known_to_have_changed_are_not_current(bench: Bench) -> None:
     """The listener reads them again until they are."""
     await bench.cache.load_routes()

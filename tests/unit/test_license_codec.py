@@ -12,14 +12,13 @@ from support.terms import START_AT
 
 from tallygate.licenses.codec import (
     decode_license,
-    decode_routes,
     decode_terms,
     encode_license,
-    encode_routes,
     encode_terms,
 )
-from tallygate.licenses.routes import RouteRule
-from tallygate.plans.codec import routes_to_document
+from tallygate.licenses.codec_routes import decode_routes, encode_routes
+from tallygate.licenses.routes import ActualSource, MeterPolicy, RouteRule
+from tallygate.plans.codec_routes import routes_to_document
 
 Document = dict[str, Any]
 
@@ -116,13 +115,41 @@ def test_routes_are_read_as_the_plan_file_has_them() -> None:
         RouteRule("GET", "/v1/reports/{id}", (("requests", 5), ("rows", 0)), "reports.read", "reports"),
         RouteRule("*", "/v1/**"),
     )
-    assert decode_routes(json.dumps(routes_to_document(rules, {}))) == rules
-    assert decode_routes(json.dumps(encode_routes(rules))) == rules
-    assert decode_routes('[{"match": "* /v1/**", "newer": 1}]') == (rules[1],)
+    assert decode_routes(json.dumps(routes_to_document(rules, {}))) == (rules, {})
+    assert decode_routes(json.dumps(encode_routes(rules))) == (rules, {})
+    assert decode_routes('{"routes": [{"match": "* /v1/**", "newer": 1}], "newer": 2}') == ((rules[1],), {})
+
+
+def test_a_table_of_before_there_were_meters_in_it_is_read() -> None:
+    """A table that an older version put in force stays in force."""
+    rules, meters = decode_routes('[{"match": "GET /a", "cost": {"in": 2}, "counts": {"in": 2, "tokens": 2}}]')
+    assert (rules, meters) == ((RouteRule("GET", "/a", (("in", 2), ("tokens", 2))),), {})
+
+
+def test_rules_have_the_policies_of_the_meters_they_cost() -> None:
+    """The data plane knows what becomes of a charge, and which meters count in which."""
+    refunds = MeterPolicy("requests", ((429, 429), (500, 599)))
+    read = MeterPolicy("in", actual=ActualSource.TRAILER, field_name="x-in", within_s=60, is_refunded_unsettled=True)
+    rules = (
+        RouteRule("GET", "/a", (("in", 0), ("requests", 1)), policies=(read, refunds)),
+        RouteRule("GET", "/b", (("rows", 1),)),
+    )
+    meters = {"in": "tokens", "tokens": None}
+    assert decode_routes(json.dumps(encode_routes(rules, meters))) == (rules, meters)
 
 
 @pytest.mark.parametrize(
-    "text", ["{}", '[{"match": "/v1"}]', '[{"match": "GET v1"}]', "[{}]", '[{"match": "GET /", "cost": {"x": "y"}}]']
+    "text",
+    [
+        "{}",
+        '[{"match": "/v1"}]',
+        '[{"match": "GET v1"}]',
+        "[{}]",
+        '[{"match": "GET /", "cost": {"x": "y"}}]',
+        '{"routes": [], "policies": [{"meter": "a", "actual": "oracle"}]}',
+        '{"routes": [], "policies": [{"meter": "a", "refund_on": ["5xx"]}]}',
+        '{"routes": [], "meters": {"a": {"parent": 7}}}',
+    ],
 )
 def test_routes_that_are_not_understood_are_refused(text: str) -> None:
     """A rule left out would let requests fall to the next one."""

@@ -1,16 +1,11 @@
-"""The form in which plans and routes are kept: readable, normal, and readable for ever."""
-
-import json
+"""The form in which plans are kept: readable, normal, and readable for ever."""
 
 import pytest
 
-from tallygate.licenses.codec import decode_routes
 from tallygate.plans.codec import (
     canonical,
     plan_from_document,
     plan_to_document,
-    routes_from_document,
-    routes_to_document,
 )
 from tallygate.plans.document import Plan
 from tallygate.plans.parse import parse
@@ -72,10 +67,31 @@ def test_phases_rollouts_refills_and_holds_are_written_out() -> None:
     assert plan_from_document(plan_to_document(plan)) == plan
 
 
+def test_charges_and_what_bounds_them_are_written_out() -> None:
+    """A share of money has its defaults written out, and bounds are there where they say something."""
+    document = plan_to_document(
+        plan_with(
+            "price: {amount: 49, currency: JPY, prorate: true}, trial: {days: 14, bill_usage: true}, charges: "
+            '{a: {model: percentage, rate: "1.50%"}, b: {model: percentage, rate: 2%, fee: "0.10", free_events: 3}, '
+            'c: {model: package, size: 100, price: 5, included: 100, minimum: "1.50", maximum: 90}}'
+        )
+    )
+    assert document["price"] == {"amount": "49", "currency": "JPY", "every": "month", "prorate": True}
+    assert document["trial"] == {"days": 14, "basis": "creation", "at_end": "convert", "bill_usage": True}
+    share = {"model": "percentage", "worth": "1", "free_amount": "0"}
+    assert document["charges"] == {
+        "a": share | {"rate": "1.5%"},
+        "b": share | {"rate": "2%", "fee": "0.1", "events": "requests", "free_events": 3},
+        "c": {"model": "package", "size": 100, "price": "5", "included": 100, "minimum": "1.5", "maximum": "90"},
+    }
+
+
 @pytest.mark.parametrize(
     ("one", "other"),
     [
         ("scopes: [a, b]", "scopes: [b, a]"),
+        ("price: {amount: 49, currency: USD}", "price: {amount: 49, currency: USD, prorate: false}, charges: {}"),
+        ("trial: {days: 14}", "trial: {days: 14, bill_usage: false}"),
         ("features: {a: 1, b: 2}", "features: {b: 2, a: 1}"),
         ("limits: [{name: a, rate: 60/60s}]", "limits: [{name: a, rate: 60/min, burst: 60, meter: requests}]"),
         ("price: {amount: 49, currency: USD}", 'price: {amount: "49.00", currency: USD, every: month}'),
@@ -116,39 +132,3 @@ def test_a_document_of_an_older_version_is_read_with_defaults() -> None:
     """A published version stays readable when later versions of Tallygate write more keys."""
     bare = {"key": "p", "name": "P", "limits": [{"name": "a", "rate": "5/s"}, {"name": "b", "credits": 3}]}
     assert plan_from_document(bare) == plan_with("name: P, limits: [{name: a, rate: 5/s}, {name: b, credits: 3}]")
-
-
-def test_routes_are_kept_as_both_planes_read_them() -> None:
-    """What the control plane writes, it and the data plane read back as the same rules."""
-    text = 'routes: [{match: "GET /v1/{id}", cost: {b: 2, a: 0}, scope: s, feature: f}, {match: "* /**"}]'
-    rules = parse(text, "f").routes
-    document = json.loads(json.dumps(routes_to_document(rules, {})))
-    assert document == [
-        {"match": "GET /v1/{id}", "cost": {"a": 0, "b": 2}, "scope": "s", "feature": "f"},
-        {"match": "* /**", "cost": {"requests": 1}, "scope": None, "feature": None},
-    ]
-    assert routes_from_document(document) == rules
-    assert decode_routes(json.dumps(document)) == rules
-
-
-def test_the_data_plane_counts_children_in_their_ancestors_and_the_author_s_costs_are_kept() -> None:
-    """Whoever reads the stored rules sees what was written, and a request is charged up the tree."""
-    text = """
-meters: {tokens: {}, in: {parent: tokens}}
-routes: [{match: "GET /a", cost: {in: 3, tokens: 1}}, {match: "GET /b"}]
-"""
-    catalogue = parse(text, "f")
-    document = json.loads(json.dumps(routes_to_document(catalogue.routes, catalogue.meters)))
-    assert document[0] == {
-        "match": "GET /a",
-        "cost": {"in": 3, "tokens": 1},
-        "counts": {"in": 3, "tokens": 4},
-        "scope": None,
-        "feature": None,
-    }
-    assert "counts" not in document[1]
-    assert routes_from_document(document) == catalogue.routes
-    assert [rule.costs for rule in decode_routes(json.dumps(document))] == [
-        (("in", 3), ("tokens", 4)),
-        (("requests", 1),),
-    ]

@@ -159,6 +159,11 @@ def test_a_limit_that_counts_otherwise_is_one_less_and_one_more(one: str, other:
             + "limits: [{name: a, credits: 5, on_exceed: overage}], overage: {requests: {model: per_unit, unit: 1}}",
             [("overage.requests", "neutral")],
         ),
+        (
+            PRICE,
+            PRICE.replace("USD", "USD, prorate: true") + "charges: {requests: {model: per_unit, unit: 1, maximum: 9}}",
+            [("price", "neutral"), ("charges.requests", "neutral")],
+        ),
     ],
 )
 def test_each_part_of_a_plan_is_judged(old: str, new: str, expected: list[tuple[str, str]]) -> None:

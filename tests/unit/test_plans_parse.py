@@ -12,20 +12,16 @@ from tallygate.core.money import Money
 from tallygate.core.periods import PeriodUnit
 from tallygate.licenses.routes import RouteRule, RouteTable
 from tallygate.limits.limit import CountedPer, FailPolicy, LimitKind, OnExceed, unenforceable
+from tallygate.plans.charge import Charge, ChargeModel, Package, Percentage, PerUnit, Tier, Tiered
 from tallygate.plans.contract import Contract
 from tallygate.plans.document import (
     AllowUntil,
     Catalogue,
-    ChargeModel,
     LimitMode,
-    Package,
-    PerUnit,
     Plan,
     PlanLimit,
     Price,
     QuotaPeriod,
-    Tier,
-    Tiered,
 )
 from tallygate.plans.grant import compile_grant
 from tallygate.plans.parse import parse
@@ -85,8 +81,8 @@ def test_the_documented_plan_is_read_whole() -> None:
                     ),
                 ),
                 overage={
-                    "requests": Tiered(
-                        ChargeModel.GRADUATED, (Tier(Decimal("0.0004"), 500_000), Tier(Decimal("0.0002")))
+                    "requests": Charge(
+                        Tiered(ChargeModel.GRADUATED, (Tier(Decimal("0.0004"), 500_000), Tier(Decimal("0.0002"))))
                     )
                 },
             ),
@@ -192,9 +188,13 @@ def test_features_are_what_they_look_like() -> None:
 
 
 def test_every_charge_is_read() -> None:
-    """Each model of an overage keeps its own terms, as exact decimals."""
+    """Each model keeps its own terms, as exact decimals; what is left out of a share of money has its default."""
     plan = only_plan(
-        """price: {amount: 0, currency: EUR, every: year}
+        """price: {amount: 0, currency: EUR, every: year, prorate: true}
+charges:
+  a: {model: percentage, rate: "1.50%"}
+  b: {model: percentage, rate: 2%, worth: "0.5", free_amount: 100, fee: "0.10", free_events: 3, maximum: 9}
+  c: {model: per_unit, unit: 1, included: 1_000, minimum: "0.5", maximum: 20}
 limits:
   - {name: a, credits: 1, meter: a, on_exceed: overage}
   - {name: b, credits: 1, meter: b, on_exceed: overage}
@@ -204,11 +204,18 @@ overage:
   b: {model: package, size: 100, price: 5}
   c: {model: volume, tiers: [{up_to: 10, unit: "1", flat: "2.50"}, {unit: "0.5"}]}"""
     )
-    assert plan.price == Price(Money(Decimal(0), "EUR"), PeriodUnit.YEAR)
+    assert plan.price == Price(Money(Decimal(0), "EUR"), PeriodUnit.YEAR, is_prorated=True)
+    assert plan.charges == {
+        "a": Charge(Percentage(Decimal("1.5"), worth=Decimal("0.01"))),
+        "b": Charge(
+            Percentage(Decimal(2), Decimal("0.5"), Decimal("0.1"), "requests", 3, Decimal(100)), maximum=Decimal(9)
+        ),
+        "c": Charge(PerUnit(Decimal(1)), 1000, Decimal("0.5"), Decimal(20)),
+    }
     assert plan.overage == {
-        "a": PerUnit(Decimal("0.1")),
-        "b": Package(100, Decimal(5)),
-        "c": Tiered(ChargeModel.VOLUME, (Tier(Decimal(1), 10, Decimal("2.5")), Tier(Decimal("0.5")))),
+        "a": Charge(PerUnit(Decimal("0.1"))),
+        "b": Charge(Package(100, Decimal(5))),
+        "c": Charge(Tiered(ChargeModel.VOLUME, (Tier(Decimal(1), 10, Decimal("2.5")), Tier(Decimal("0.5"))))),
     }
 
 
@@ -271,9 +278,10 @@ def test_every_limit_of_the_sample_can_be_counted(sample: Catalogue) -> None:
 
 
 def test_the_reference_shows_a_file_that_is_right() -> None:
-    """Whoever copies the example of docs/plans.md gets a catalogue, the one of the first test here."""
+    """Whoever copies an example of docs/plans.md gets a catalogue, from the first that of the first test here."""
     text = (ROOT / "docs" / "plans.md").read_text(encoding="utf-8")
-    (shown,) = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
+    shown, *others = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
+    assert all(parse(other, "plans.md").plans for other in others)
     catalogue, documented = parse(shown, "plans.md"), parse(PRO, "f")
     assert catalogue.routes == documented.routes
     assert catalogue.plans == (replace(documented.plans[0], upgrade_url="https://example.com/contact"),)

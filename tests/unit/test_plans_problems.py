@@ -127,7 +127,7 @@ def test_a_bomb_of_aliases_is_refused_before_it_unfolds() -> None:
         (
             "plans: [{key: a, <<: {name: b}}]",
             (
-                '1: plans[0]: unknown key "<<" (known here: features, grace, key, limits, name, '
+                '1: plans[0]: unknown key "<<" (known here: charges, features, grace, key, limits, name, '
                 "overage, price, scopes, trial, upgrade_url)"
             ),
         ),

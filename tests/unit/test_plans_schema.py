@@ -73,6 +73,9 @@ PLANS = [
     "key: p, grace: {days: 7, share: 10%}",
     "key: p, grace: {days: 7, limits: reduced, share: 10}",
     "key: p, overage: {requests: {model: per_unit, unit: 1}}",
+    "key: p, charges: {requests: {model: per_unit, unit: 1}}",
+    "key: p, price: {amount: 49, currency: USD, prorate: days}",
+    "key: p, trial: {days: 14, bill_usage: 1}",
 ]
 LIMITS = [
     "rate: 5/s",
@@ -113,6 +116,24 @@ CHARGES = [
     "{model: package, size: 0, price: 1}",
     "{model: volume, tiers: []}",
     "{model: graduated, tiers: [{up_to: 5}]}",
+    "{model: percentage, rate: 1.5}",
+    "{model: percentage, rate: 1.5%, included: 5}",
+    "{model: percentage, rate: 1.5%, events: requests}",
+    "{model: per_unit, unit: 1, minimum: -1}",
+]
+POLICIES = [
+    "refund_on: 5xx",
+    "refund_on: [600]",
+    "refund_on: [server error]",
+    "actual: size",
+    "actual: {}",
+    "actual: {header: X-Usage}",
+    "actual: {header: x-tallygate-receipt}",
+    "actual: {header: a, trailer: b}",
+    "actual: bytes, within: 10",
+    "actual: bytes, unsettled: forget",
+    "within: 10m",
+    "unsettled: charge",
 ]
 MISTAKES = [
     "{}",
@@ -121,6 +142,7 @@ MISTAKES = [
     "plans: {key: p}",
     "meters: {a: b}\nroutes: []",
     "meters: {a: {unit: x}}\nroutes: []",
+    *(f"meters: {{requests: {{{policy}}}}}\nroutes: []" for policy in POLICIES),
     "routes: [{cost: {requests: 1}}]",
     "routes: [{match: /v1}]",
     "routes: [{match: get /v1}]",

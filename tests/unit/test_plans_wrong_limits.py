@@ -173,10 +173,10 @@ plans:
 @pytest.mark.parametrize(
     ("charge", "expected"),
     [
-        ("{unit: 1}", ": has no model (write model: per_unit, graduated, volume, package)"),
-        ("{model: tiered}", '.model: "tiered" is not known (one of per_unit, graduated, volume, package)'),
+        ("{unit: 1}", ": has no model (write model: per_unit, graduated, volume, package, percentage)"),
+        ("{model: tiered}", '.model: "tiered" is not known (one of per_unit, graduated, volume, package, percentage)'),
         ("{model: per_unit}", ': has no unit (write unit: "0.01")'),
-        ("{model: per_unit, unit: 1, size: 5}", ".size: size says nothing for per_unit (it takes unit)"),
+        ("{model: per_unit, unit: 1, size: 5}", ".size: size says nothing for per_unit (it takes unit, included)"),
         ("{model: package, size: 0, price: 1}", ".size: 0 is out of bounds (from 1 to 9007199254740991)"),
         ("{model: volume, tiers: []}", ".tiers: has 0 tiers (from 1 to 50)"),
         (
@@ -190,6 +190,34 @@ plans:
         (
             "{model: volume, tiers: [{up_to: 5, unit: 1}, {up_to: 5, unit: 1}, {unit: 2}]}",
             ".tiers[1].up_to: 5 is not above the tier before (5) (write tiers from the lowest up)",
+        ),
+        ("{model: percentage}", ': has no rate (write rate: "1.5%")'),
+        (
+            "{model: percentage, rate: 1.5}",
+            '.rate: "1.5" is not allowed (write a percentage such as "1.5%", at most 100%)',
+        ),
+        (
+            "{model: percentage, rate: 101%}",
+            '.rate: "101%" is not allowed (write a percentage such as "1.5%", at most 100%)',
+        ),
+        (
+            "{model: percentage, rate: 1%, included: 5}",
+            (
+                ".included: included says nothing for percentage "
+                "(it takes rate, worth, free_amount, fee, events, free_events)"
+            ),
+        ),
+        (
+            "{model: percentage, rate: 1%, worth: 0}",
+            ".worth: a unit that is worth nothing has no share (write what a unit stands for)",
+        ),
+        (
+            "{model: percentage, rate: 1%, free_events: 3}",
+            '.free_events: free_events says nothing without a fee (add fee: "0.10", or remove it)',
+        ),
+        (
+            "{model: per_unit, unit: 1, minimum: 5, maximum: '4.99'}",
+            ".maximum: 4.99 is below the minimum, 5 (write the minimum or more)",
         ),
     ],
 )
@@ -212,5 +240,7 @@ def test_a_charge_needs_an_overage_and_a_currency() -> None:
             '.overage.request: no limit on "request" goes into overage, so this would never be charged '
             "(did you mean requests?)"
         ),
-        '.overage: has no currency (add price: {amount: "0", currency: USD}; its currency is the overage\'s)',
+        '.overage: has no currency (add price: {amount: "0", currency: USD}; its currency is theirs)',
     ]
+    (alone,) = in_plan("charges: {requests: {model: per_unit, unit: 1}}")
+    assert alone.startswith(".charges: has no currency")

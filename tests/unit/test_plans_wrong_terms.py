@@ -86,7 +86,7 @@ plans:
     [
         ("[a]", ["meters: is not a mapping (write key: value)"]),
         ("{a: }", ["meters.a: is not a mapping (write key: value)"]),
-        ("{a: {unit: x}}", ['meters.a: unknown key "unit" (known here: parent)']),
+        ("{a: {unit: x}}", ['meters.a: unknown key "unit" (known here: actual, parent, refund_on, unsettled, within)']),
         ("{A: {}}", ['meters.A: "A" is not a meter (begin with a-z, then a-z, 0-9, _ and -, at most 63 characters)']),
         (
             "{tokens: {}, a: {parent: token}}",

@@ -1,5 +1,7 @@
 """Route rules and the normal form of paths."""
 
+from dataclasses import replace
+
 import pytest
 
 from tallygate.licenses.routes import EVERYTHING, RouteRule, RouteTable, normal_path
@@ -39,6 +41,16 @@ def test_no_rules_at_all_means_any_request_costs_one() -> None:
     table = RouteTable(())
     assert table.match("PATCH", "/") == EVERYTHING
     assert table.match("GET", "/a/b/c") == EVERYTHING
+
+
+def test_a_rule_is_found_by_its_text() -> None:
+    """An outcome that names its route finds the rule that charged it; a rule that is gone is not found."""
+    hidden = replace(REPORT, costs=(("requests", 7),))
+    table = RouteTable((REPORT, REST, hidden), {"in": "tokens", "tokens": None})
+    assert table.by_text(REPORT.text) is REPORT, "as in matching, the first"
+    assert table.by_text("GET /gone") is None
+    assert table.meters["in"] == "tokens"
+    assert RouteTable(()).by_text("* /**") is EVERYTHING
 
 
 def test_a_template_is_text_and_no_pattern() -> None:

@@ -171,8 +171,8 @@ class LicenseCache:
         if history != self._history or found.as_of <= self._routes_as_of:
             return
         self._routes_as_of = found.as_of
-        table = RouteTable(found.rules)
-        if self._routes is None or self._routes.rules != table.rules:
+        table = RouteTable(found.rules, found.meters)
+        if self._routes is None or (self._routes.rules, self._routes.meters) != (table.rules, table.meters):
             self._routes = table
 
     async def close(self) -> None:

@@ -1,11 +1,11 @@
-"""Licenses, terms and routes as JSON, the form in which Postgres keeps them.
+"""Licenses and terms as JSON, the form in which Postgres keeps them; routes are in `codec_routes`.
 
 Readers are lenient about what they do not know (a newer Tallygate may have written it) and strict about
 what they do: a wrong type, a value outside an enumeration or an instant without an offset is a ValueError.
 Instants are written in RFC 3339, sets sorted, so the same terms are always the same text.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from datetime import datetime
 from functools import lru_cache
 from hashlib import blake2b
@@ -26,7 +26,6 @@ from tallygate.licenses.license import (
     Standing,
     Terms,
 )
-from tallygate.licenses.routes import DEFAULT_METER, RouteRule
 from tallygate.limits.limit import Limit
 
 _T = TypeVar("_T")
@@ -91,34 +90,23 @@ class _StoredTerms(msgspec.Struct):
     first_use: _StoredTrial | None = None
 
 
-class _StoredRule(msgspec.Struct):
-    """A route rule as a plan file has it; `counts` is its cost with children counted in their parent meters."""
-
-    match: str
-    cost: dict[str, int] = msgspec.field(default_factory=lambda: {DEFAULT_METER: 1})
-    scope: str | None = None
-    feature: str | None = None
-    counts: dict[str, int] | msgspec.UnsetType = msgspec.UNSET
-
-
 _terms = msgspec.json.Decoder(_StoredTerms)
 _stored_grant = msgspec.json.Decoder(_StoredGrant)
 _limit = msgspec.json.Decoder(Limit)
 _scopes = msgspec.json.Decoder(frozenset[str])
 _features = msgspec.json.Decoder(dict[str, Feature])
 _license = msgspec.json.Decoder(_StoredLicense)
-_rules = msgspec.json.Decoder(list[_StoredRule])
 
 
 def encode_terms(terms: Terms) -> dict[str, Any]:
     """Return `terms` as JSON-able values, for the column `licenses.terms`."""
-    plain: dict[str, Any] = _plain(terms)
-    return plain
+    document: dict[str, Any] = plain(terms)
+    return document
 
 
 def decode_terms(text: bytes) -> Terms:
     """Return the terms in the JSON `text`; raise ValueError when they cannot be read."""
-    stored, trial = _decode(_terms, text), None
+    stored, trial = read(_terms, text), None
     if stored.first_use is not None:
         then = tuple(map(_phase, stored.first_use.then))
         trial = FirstUseTrial(stored.first_use.lasts_s, then, stored.first_use.until_at)
@@ -156,8 +144,8 @@ class SharedTerms:
 def encode_license(entry: License) -> dict[str, Any]:
     """Return a license as JSON-able values, in the shape `find_license_v1` has."""
     own = {name: getattr(entry, name) for name in _StoredLicense.__struct_fields__}
-    plain: dict[str, Any] = _plain(own | {"networks": [str(network) for network in entry.networks]})
-    return plain
+    document: dict[str, Any] = plain(own | {"networks": [str(network) for network in entry.networks]})
+    return document
 
 
 def decode_license(text: str | bytes, terms_of: Callable[[bytes], Terms] = decode_terms) -> License:
@@ -165,7 +153,7 @@ def decode_license(text: str | bytes, terms_of: Callable[[bytes], Terms] = decod
 
     `terms_of` reads the terms: pass a `SharedTerms` and the tokens of a subscription share one object.
     """
-    stored = _decode(_license, text)
+    stored = read(_license, text)
     own = (stored.not_before_at, stored.expires_at, stored.revoked_at, stored.disabled_at, stored.first_used_at)
     _require_offsets(*own)
     return License(
@@ -186,18 +174,6 @@ def decode_license(text: str | bytes, terms_of: Callable[[bytes], Terms] = decod
     )
 
 
-def encode_routes(rules: Sequence[RouteRule]) -> list[dict[str, Any]]:
-    """Return `rules` as the `routes` list of a plan file, for the column `route_tables.document`."""
-    stored = [_StoredRule(rule.text, dict(rule.costs), rule.scope, rule.feature) for rule in rules]
-    plain: list[dict[str, Any]] = _plain(stored)
-    return plain
-
-
-def decode_routes(text: str | bytes) -> tuple[RouteRule, ...]:
-    """Return the rules in the JSON `text`, each one's costs by meter; raise ValueError when they cannot be read."""
-    return tuple(_rule(stored) for stored in _decode(_rules, text))
-
-
 def _phase(stored: _StoredPhase) -> Phase:
     return Phase(
         starts_at=stored.starts_at,
@@ -212,7 +188,7 @@ def _phase(stored: _StoredPhase) -> Phase:
 @lru_cache(_SHARED)
 def _grant(text: bytes) -> Grant:
     """Return a grant; equal texts give the same object, and so do equal parts of them: most customers' are equal."""
-    stored = _decode(_stored_grant, text)
+    stored = read(_stored_grant, text)
     return Grant(
         plan=intern(stored.plan),
         plan_key=intern(stored.plan_key),
@@ -225,24 +201,17 @@ def _grant(text: bytes) -> Grant:
 
 @lru_cache(_SHARED)
 def _part(decoder: msgspec.json.Decoder[_T], text: bytes) -> _T:
-    return _decode(decoder, text)
+    return read(decoder, text)
 
 
-def _rule(stored: _StoredRule) -> RouteRule:
-    method, _, template = stored.match.partition(" ")
-    if not method or not template.startswith("/"):
-        message = f"{stored.match!r} is no method and path"
-        raise ValueError(message)
-    costs = stored.cost if stored.counts is msgspec.UNSET else stored.counts
-    return RouteRule(method, template, tuple(sorted(costs.items())), stored.scope, stored.feature)
-
-
-def _plain(value: object) -> Any:  # noqa: ANN401 - JSON may be any of its types
+def plain(value: object) -> Any:  # noqa: ANN401 - JSON may be any of its types
+    """Return a value as JSON-able ones, keys of mappings sorted."""
     # By way of text: what is compared with what Postgres gives back has lists, not tuples.
     return msgspec.json.decode(msgspec.json.encode(value, order="deterministic"))
 
 
-def _decode(decoder: msgspec.json.Decoder[_T], text: str | bytes) -> _T:
+def read(decoder: msgspec.json.Decoder[_T], text: str | bytes) -> _T:
+    """Return what `decoder` makes of the JSON `text`; raise ValueError when it cannot."""
     try:
         return decoder.decode(text)
     except msgspec.DecodeError as error:

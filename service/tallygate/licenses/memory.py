@@ -22,6 +22,7 @@ class MemoryLicenseStore:
         self.is_available = True
         self._licenses: dict[bytes, License] = {}
         self._rules: tuple[RouteRule, ...] = ()
+        self._meters: Mapping[str, str | None] = {}
         self._changes: list[Change] = []
         self._newest = 0
         self._pruned_to = 0
@@ -31,9 +32,9 @@ class MemoryLicenseStore:
         self._licenses[digest] = entry
         return self.record_change(entry.token if subject is None else subject)
 
-    def put_routes(self, rules: Sequence[RouteRule]) -> Change:
-        """Put these route rules in force."""
-        self._rules = tuple(rules)
+    def put_routes(self, rules: Sequence[RouteRule], meters: Mapping[str, str | None] | None = None) -> Change:
+        """Put these route rules in force, with the parents of the meters they count by."""
+        self._rules, self._meters = tuple(rules), meters or {}
         return self.record_change(ROUTES_SUBJECT)
 
     def record_change(self, subject: str) -> Change:
@@ -54,6 +55,14 @@ class MemoryLicenseStore:
         known = (self._licenses[digest] for digest in digests if digest in self._licenses)
         return Found(next(known, None), self._newest)
 
+    async def find_holder(self, family: str, subscription: str) -> License | None:
+        """Return the license of any token of a family (id); None when it is not of this subscription (id)."""
+        self._require_available()
+        owned = (
+            entry for entry in self._licenses.values() if (entry.family, entry.subscription) == (family, subscription)
+        )
+        return next(owned, None)
+
     async def note_first_uses(self, uses: Mapping[str, datetime]) -> Collection[str]:
         """Note when these subscriptions (ids) were first used; return those to be told again: none."""
         self._require_available()
@@ -66,7 +75,7 @@ class MemoryLicenseStore:
     async def routes(self) -> FoundRoutes:
         """Return the route rules in force."""
         self._require_available()
-        return FoundRoutes(self._rules, self._newest)
+        return FoundRoutes(self._rules, self._newest, self._meters)
 
     async def changes_since(self, generation: int) -> Changes:
         """Return every change with a number above `generation`."""

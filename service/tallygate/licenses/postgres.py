@@ -11,7 +11,9 @@ from datetime import datetime
 import asyncpg
 
 from tallygate.core.errors import StoreUnavailableError
-from tallygate.licenses.codec import SharedTerms, decode_license, decode_routes
+from tallygate.licenses.codec import SharedTerms, decode_license
+from tallygate.licenses.codec_routes import decode_routes
+from tallygate.licenses.license import License
 from tallygate.licenses.store import Change, Changes, Found, FoundRoutes
 from tallygate.storage.breaker import Breaker
 from tallygate.storage.postgres import Pool, acquire
@@ -50,11 +52,20 @@ class PostgresLicenseStore:
         except ValueError as error:
             raise _unreadable("a license", error) from error
 
+    async def find_holder(self, family: str, subscription: str) -> License | None:
+        """Return the license of any token of a family (id); None when it is not of this subscription (id)."""
+        (row,) = await self._rows("find_holder", family, subscription)
+        try:
+            return None if row["license"] is None else decode_license(row["license"], self._terms)
+        except ValueError as error:
+            raise _unreadable("a license", error) from error
+
     async def routes(self) -> FoundRoutes:
         """Return the route rules in force; none where no catalogue names any."""
         (row,) = await self._rows("current_routes")
         try:
-            return FoundRoutes(decode_routes(row["document"] or "[]"), row["as_of"])
+            rules, meters = decode_routes(row["document"] or "[]")
+            return FoundRoutes(rules, row["as_of"], meters)
         except ValueError as error:
             raise _unreadable("the route rules", error) from error
 

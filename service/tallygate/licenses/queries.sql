@@ -7,6 +7,11 @@
 -- Out: one row. as_of bigint; license json text, null when no such token is known.
 SELECT as_of, license::text FROM find_license_v1($1)
 
+-- name: find_holder
+-- In:  $1 text, a token family's id; $2 text, its subscription's id: who knows both may report usage.
+-- Out: one row. license json text, null when there is no such family of that subscription.
+SELECT find_holder_v1($1, $2)::text AS license
+
 -- name: current_routes
 -- Guarantee: one snapshot, as above.
 -- Out: one row. as_of bigint; document json text (the `routes` list of a plan file), null when there is none.

@@ -3,11 +3,17 @@
 The first rule that matches decides. A template's segments are literal, `{name}` for exactly one segment,
 or a final `**` for any number of them. A rule for GET also covers HEAD, and a trailing slash is the same
 path, because upstreams commonly treat them so and a rule must not be walked around.
+
+Owns also what a meter's policy is: what becomes of the units a request was charged once its outcome is known.
+Who reads the outcome, and what is made of it, are elsewhere.
 """
 
 import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 from functools import lru_cache
+from types import MappingProxyType
 from urllib.parse import quote, unquote_to_bytes
 
 _LITERALS = "!$&'()*+,=:@{}"  # besides letters, digits, - . _ ~ and the slash: what is written undecoded
@@ -21,13 +27,45 @@ _AMBIGUOUS = re.compile(
 _MEMOISED_CHARS = 256
 _LONGEST_PATH = 8192
 DEFAULT_METER = "requests"
+DEFAULT_WITHIN_S = 600
+_NO_METERS: Mapping[str, str | None] = MappingProxyType({})
+
+
+class ActualSource(StrEnum):
+    """Where the true number of a meter's units is found once the request is over."""
+
+    BYTES_SENT = "bytes_sent"
+    BYTES_RECEIVED = "bytes_received"
+    BYTES = "bytes"
+    HEADER = "header"
+    TRAILER = "trailer"
+    REPORTED = "reported"
+
+
+@dataclass(frozen=True, slots=True)
+class MeterPolicy:
+    """What becomes of a meter's units once the outcome of a request is known.
+
+    A response whose status is in a range of `refund_on` (inclusive, ascending, apart) gives them back. Otherwise
+    `actual` tells where their true number is; for a header or a trailer of the response `field_name` is its
+    name, lower case. Requests that nobody settles within `within_s` seconds keep what they were charged; with
+    `is_refunded_unsettled` they are given it back.
+    """
+
+    meter: str
+    refund_on: tuple[tuple[int, int], ...] = ()
+    actual: ActualSource | None = None
+    field_name: str = ""
+    within_s: int = DEFAULT_WITHIN_S
+    is_refunded_unsettled: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class RouteRule:
     """Method (`*` for any) and path template, the units per meter, and what the caller needs.
 
-    `costs` are (meter, units) pairs; units of 0 look without spending.
+    `costs` are (meter, units) pairs; units of 0 look without spending. `policies` are those of the meters it
+    costs, in the order of their names; they come with the table in force, not with what an author wrote.
     """
 
     method: str
@@ -35,11 +73,17 @@ class RouteRule:
     costs: tuple[tuple[str, int], ...] = ((DEFAULT_METER, 1),)
     scope: str | None = None
     feature: str | None = None
+    policies: tuple[MeterPolicy, ...] = ()
 
     @property
     def text(self) -> str:
         """Return the rule as it is written: `GET /v1/reports/{id}`."""
         return f"{self.method} {self.template}"
+
+
+def policies_of(costs: Iterable[tuple[str, int]], policies: Mapping[str, MeterPolicy]) -> tuple[MeterPolicy, ...]:
+    """Return what a rule with these `costs` has of the `policies` (by meter), in the order of the meters' names."""
+    return tuple(policies[meter] for meter, _ in sorted(costs) if meter in policies)
 
 
 EVERYTHING = RouteRule("*", "/**")
@@ -49,11 +93,18 @@ EVERYTHING = RouteRule("*", "/**")
 class RouteTable:
     """Compiled route rules; matching tries one regular expression per rule. Paths of usual length are remembered."""
 
-    def __init__(self, rules: tuple[RouteRule, ...]) -> None:
-        """Compile `rules`; none at all means `EVERYTHING`."""
+    def __init__(self, rules: tuple[RouteRule, ...], meters: Mapping[str, str | None] = _NO_METERS) -> None:
+        """Compile `rules`, none at all meaning `EVERYTHING`; `meters` has each declared meter's parent or None."""
         self.rules = rules or (EVERYTHING,)
+        self.meters = meters
         self._compiled = tuple((rule, re.compile(_pattern(rule.template))) for rule in self.rules)
         self._remembered = lru_cache(maxsize=8192)(self._look_up)
+        # Of two rules with one text the first decides, here as in matching.
+        self._by_text = {rule.text: rule for rule in reversed(self.rules)}
+
+    def by_text(self, text: str) -> RouteRule | None:
+        """Return the rule that is written so (`GET /v1/reports/{id}`), None when the table has none such now."""
+        return self._by_text.get(text)
 
     def look_up(self, method: str, target: str) -> tuple[str | None, RouteRule | None]:
         """Return the `normal_path` of a request target, None in doubt, and the first rule for it, None for none."""

@@ -5,8 +5,8 @@ inside the transaction that makes it; numbers become visible in their own order.
 `as_of=n` has seen every change up to n and can be compared with a notification about change m.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from tallygate.licenses.license import License
@@ -25,10 +25,11 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class FoundRoutes:
-    """The route rules in force, in order, and the generation the read has seen."""
+    """The route rules in force, in order, the generation the read has seen, and the parent of each declared meter."""
 
     rules: tuple[RouteRule, ...]
     as_of: int
+    meters: Mapping[str, str | None] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

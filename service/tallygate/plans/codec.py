@@ -1,30 +1,28 @@
-"""Plans and routes as JSON-able values: what the database keeps and `plans show` prints.
+"""Plans as JSON-able values: what the database keeps and `plans show` prints. Routes are in `codec_routes`.
 
 A document has the shape of the plan file, every default written out and every value in its one normal
-form, so that equal plans are equal documents. Python holds `True == 1 == 1.0`: compare documents by
-`canonical`, not by `==`. Readers trust what they read (it was validated when it was published) and fill
-what an older version did not write with its default; anything else is a KeyError or a ValueError.
+form, so that equal plans are equal documents; keys of later versions are there only where they say something.
+Python holds `True == 1 == 1.0`: compare documents by `canonical`, not by `==`. Readers trust what they read (it
+was validated when it was published) and fill what an older version did not write with its default; anything
+else is a KeyError or a ValueError.
 """
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
 
 from tallygate.core.money import Money
 from tallygate.core.periods import PeriodUnit
 from tallygate.licenses.license import Feature
-from tallygate.licenses.routes import DEFAULT_METER, RouteRule
+from tallygate.licenses.routes import DEFAULT_METER
 from tallygate.limits.limit import CountedPer, FailPolicy, LimitKind, OnExceed
+from tallygate.plans.codec_charges import charge_from, charge_to_document
 from tallygate.plans.document import (
-    ChargeModel,
     Exactness,
     Grace,
     GraceLimits,
     LimitMode,
-    OverageCharge,
-    Package,
-    PerUnit,
     Plan,
     PlanFeature,
     PlanLimit,
@@ -32,13 +30,10 @@ from tallygate.plans.document import (
     QuotaPeriod,
     Refill,
     Rollout,
-    Tier,
-    Tiered,
     Trial,
     TrialBasis,
     TrialEnd,
 )
-from tallygate.plans.meters import Costs, Meters, expand_costs
 from tallygate.plans.notation import (
     allow_until_text,
     decimal_text,
@@ -62,11 +57,7 @@ def plan_to_document(plan: Plan) -> Document:
     """Return the plan in the shape of the file, keys in the order a reader wants them."""
     document: Document = {"key": plan.key, "name": plan.name}
     if plan.price is not None:
-        document["price"] = {
-            "amount": decimal_text(plan.price.money.amount),
-            "currency": plan.price.money.currency,
-            "every": plan.price.every.value,
-        }
+        document["price"] = _price_to_document(plan.price)
     if plan.trial is not None:
         document["trial"] = _trial_to_document(plan.trial)
     if plan.grace is not None:
@@ -74,7 +65,9 @@ def plan_to_document(plan: Plan) -> Document:
     document["scopes"] = sorted(plan.scopes)
     document["features"] = {key: _feature_to_document(value) for key, value in sorted(plan.features.items())}
     document["limits"] = [_limit_to_document(limit) for limit in plan.limits]
-    document["overage"] = {meter: _charge_to_document(charge) for meter, charge in sorted(plan.overage.items())}
+    document["overage"] = {meter: charge_to_document(charge) for meter, charge in sorted(plan.overage.items())}
+    if plan.charges:
+        document["charges"] = {meter: charge_to_document(charge) for meter, charge in sorted(plan.charges.items())}
     if plan.upgrade_url is not None:
         document["upgrade_url"] = plan.upgrade_url
     return document
@@ -91,51 +84,38 @@ def plan_from_document(document: Mapping[str, Any]) -> Plan:
         features={key: _feature_from(value) for key, value in document.get("features", {}).items()},
         limits=tuple(_limit_from(limit) for limit in document.get("limits", ())),
         upgrade_url=document.get("upgrade_url"),
-        overage={meter: _charge_from(charge) for meter, charge in document.get("overage", {}).items()},
+        overage={meter: charge_from(charge) for meter, charge in document.get("overage", {}).items()},
         trial=_trial_from(document["trial"]) if "trial" in document else None,
         grace=_grace_from(document["grace"]) if "grace" in document else None,
+        charges={meter: charge_from(charge) for meter, charge in document.get("charges", {}).items()},
     )
 
 
-def routes_to_document(rules: Iterable[RouteRule], meters: Meters) -> list[Document]:
-    """Return the rules as the `routes` list of a file; scope and feature are null where none is asked.
-
-    Where the tree of meters adds to the `cost` that is written, `counts` is what a request is charged:
-    the data plane reads that, and knows nothing of trees.
-    """
-    return [_route_to_document(rule, expand_costs(rule.costs, meters)) for rule in rules]
-
-
-def routes_from_document(document: Iterable[Mapping[str, Any]]) -> tuple[RouteRule, ...]:
-    """Return the rules that `routes_to_document` wrote, with the costs that their author wrote."""
-    return tuple(_route_from(rule) for rule in document)
+def _price_to_document(price: Price) -> Document:
+    document = {
+        "amount": decimal_text(price.money.amount),
+        "currency": price.money.currency,
+        "every": price.every.value,
+    }
+    return document | {"prorate": True} if price.is_prorated else document
 
 
-def _route_to_document(rule: RouteRule, counts: Costs) -> Document:
-    document: Document = {"match": rule.text, "cost": dict(sorted(rule.costs))}
-    if counts != tuple(sorted(rule.costs)):
-        document["counts"] = dict(counts)
-    return document | {"scope": rule.scope, "feature": rule.feature}
-
-
-def _route_from(rule: Mapping[str, Any]) -> RouteRule:
-    method, _, template = rule["match"].partition(" ")
-    costs = rule.get("cost") or {DEFAULT_METER: 1}
-    return RouteRule(method, template, tuple(sorted(costs.items())), rule.get("scope"), rule.get("feature"))
-
-
-def _price_from(price: Mapping[str, Any]) -> Price:
-    return Price(Money.parse(price["amount"], price["currency"]), PeriodUnit(price.get("every", PeriodUnit.MONTH)))
+def _price_from(document: Mapping[str, Any]) -> Price:
+    every = PeriodUnit(document.get("every", PeriodUnit.MONTH))
+    return Price(Money.parse(document["amount"], document["currency"]), every, document.get("prorate", False))
 
 
 def _trial_to_document(trial: Trial) -> Document:
     document: Document = {"days": trial.days, "basis": trial.basis.value, "at_end": trial.at_end.value}
-    return document if trial.to is None else document | {"to": trial.to}
+    if trial.to is not None:
+        document["to"] = trial.to
+    return document | {"bill_usage": True} if trial.is_usage_billed else document
 
 
 def _trial_from(document: Mapping[str, Any]) -> Trial:
     basis = TrialBasis(document.get("basis", TrialBasis.CREATION))
-    return Trial(document["days"], basis, TrialEnd(document.get("at_end", TrialEnd.CONVERT)), document.get("to"))
+    at_end, is_usage_billed = TrialEnd(document.get("at_end", TrialEnd.CONVERT)), document.get("bill_usage", False)
+    return Trial(document["days"], basis, at_end, document.get("to"), is_usage_billed)
 
 
 def _grace_to_document(grace: Grace) -> Document:
@@ -204,31 +184,3 @@ def _limit_from(document: Mapping[str, Any]) -> PlanLimit:
 
 def _refill_from(document: Mapping[str, Any]) -> Refill:
     return Refill(document["amount"], QuotaPeriod(document["every"]))
-
-
-def _charge_to_document(charge: OverageCharge) -> Document:
-    match charge:
-        case PerUnit():
-            return {"model": ChargeModel.PER_UNIT.value, "unit": decimal_text(charge.unit)}
-        case Package():
-            model = ChargeModel.PACKAGE.value
-            return {"model": model, "size": charge.size, "price": decimal_text(charge.price)}
-        case Tiered():
-            return {"model": charge.model.value, "tiers": [_tier_to_document(tier) for tier in charge.tiers]}
-
-
-def _tier_to_document(tier: Tier) -> Document:
-    document: Document = {} if tier.up_to is None else {"up_to": tier.up_to}
-    return document | {"unit": decimal_text(tier.unit), "flat": decimal_text(tier.flat)}
-
-
-def _charge_from(document: Mapping[str, Any]) -> OverageCharge:
-    model = ChargeModel(document["model"])
-    if model is ChargeModel.PER_UNIT:
-        return PerUnit(Decimal(document["unit"]))
-    if model is ChargeModel.PACKAGE:
-        return Package(document["size"], Decimal(document["price"]))
-    tiers = (
-        Tier(Decimal(tier["unit"]), tier.get("up_to"), Decimal(tier.get("flat", "0"))) for tier in document["tiers"]
-    )
-    return Tiered(model, tuple(tiers))

@@ -5,12 +5,13 @@ Owns the mistakes that no part shows by itself. Each is noted where it is mended
 
 from collections.abc import Iterable
 
-from tallygate.licenses.routes import RouteRule
+from tallygate.licenses.routes import EVERYTHING, ActualSource, RouteRule
 from tallygate.limits.leases import leased_burst
 from tallygate.limits.limit import EXACT_INTEGER, LimitKind, OnExceed
 from tallygate.plans.document import Exactness, LimitMode, Plan, PlanLimit
 from tallygate.plans.fields import Field, Record
-from tallygate.plans.meters import Meters, expand_costs
+from tallygate.plans.meters import Meters, ancestors, expand_costs, expand_routes
+from tallygate.plans.parse_meters import ReadMeters
 from tallygate.plans.parse_plan import ReadPlan
 from tallygate.plans.parse_routes import ReadRoute
 from tallygate.plans.problems import did_you_mean, shown
@@ -51,6 +52,26 @@ def check_costs(routes: Iterable[ReadRoute], meters: Meters) -> None:
                 record.fields["cost"].wrong(problem, f"at most {EXACT_INTEGER - 1}")
 
 
+def check_policies(rules: tuple[RouteRule, ...] | None, meters: ReadMeters, *, are_all_read: bool) -> None:
+    """Note every policy that no request could meet, and every true number that two meters would give.
+
+    `rules` None: the file says nothing of routes.
+    """
+    if rules is None:
+        for record in meters.records.values():
+            record.field.wrong("has a policy, and the file has no routes", "write it where the routes are")
+        return
+    expanded = expand_routes(rules or (EVERYTHING,), meters.tree)
+    costed = {meter for rule in expanded for meter, _ in rule.costs}
+    for meter, policy in meters.policies.items():
+        record = meters.records[meter]
+        if are_all_read and meter not in costed and policy.actual is not ActualSource.REPORTED:
+            mend = "give a route a cost in it; 0 charges only what is known afterwards"
+            record.field.wrong(f"no route costs any {shown(meter)}, so nothing would become of it", mend)
+        if policy.actual is not None:
+            _check_follows(record.fields["actual"], meter, rules, meters.tree)
+
+
 def check_reach(routes: Iterable[ReadRoute], plans: Iterable[ReadPlan], meters: Meters) -> None:
     """Note every limit that can never let one request of a route pass, though the plan grants the route."""
     expanded = [(rule, expand_costs(rule.costs, meters)) for _, rule in routes]
@@ -63,6 +84,18 @@ def check_reach(routes: Iterable[ReadRoute], plans: Iterable[ReadPlan], meters: 
         for record, limit in read.limits:
             units, route = costliest.get(limit.meter, (0, ""))
             _check_limit(record, limit, units, route)
+
+
+def _check_follows(field: Field, meter: str, rules: Iterable[RouteRule], meters: Meters) -> None:
+    """Note the true number of a meter in which a child counts: what becomes of the child becomes of it as well."""
+    for rule in rules:
+        for child, _ in rule.costs:
+            if meter in ancestors(child, meters):
+                problem = (
+                    f"{shown(rule.text)} costs {child}, which counts in {meter}: its true number follows from that"
+                )
+                field.wrong(problem, f"write it at {child}")
+                return
 
 
 def _check_limit(record: Record, limit: PlanLimit, units: int, route: str) -> None:

@@ -35,7 +35,8 @@ def diff(old: Plan | None, new: Plan) -> tuple[Change, ...]:
         *_scope_changes(old.scopes, new.scopes),
         *_feature_changes(old, new, before["features"], after["features"]),
         *limit_changes(old, new, before["limits"], after["limits"]),
-        *_charge_changes(before["overage"], after["overage"]),
+        *_charge_changes("charges", "", before.get("charges", {}), after.get("charges", {})),
+        *_charge_changes("overage", " beyond the limits", before["overage"], after["overage"]),
     )
 
 
@@ -91,6 +92,7 @@ def _trial_changes(
         "basis": kind_of(_BASES.index(old.basis), _BASES.index(new.basis)) if takes else ChangeKind.NEUTRAL,
         "at_end": kind_of(_ENDS.index(old.at_end), _ENDS.index(new.at_end)),
         "to": ChangeKind.NEUTRAL,
+        "bill_usage": ChangeKind.NEUTRAL,
     }
     yield from _field_changes("trial", before or {}, after or {}, kinds)
 
@@ -115,12 +117,12 @@ def _field_changes(name: str, before: _Document, after: _Document, kinds: dict[s
             yield Change(f"{name}.{field}", was, is_now, kind, _goes(f"{field} of the {name}", was, is_now))
 
 
-def _charge_changes(before: _Document, after: _Document) -> Iterator[Change]:
+def _charge_changes(name: str, which: str, before: _Document, after: _Document) -> Iterator[Change]:
     for meter in sorted({*before, *after}):
         was, is_now = before.get(meter), after.get(meter)
         if was != is_now:
-            sentence = f"what overage of {meter} costs: money, which widens and narrows nothing"
-            yield Change(f"overage.{meter}", was, is_now, ChangeKind.NEUTRAL, sentence)
+            sentence = f"what {meter}{which} cost: money, which widens and narrows nothing"
+            yield Change(f"{name}.{meter}", was, is_now, ChangeKind.NEUTRAL, sentence)
 
 
 def _goes(subject: str, before: object, after: object) -> str:

@@ -12,8 +12,9 @@ from enum import StrEnum
 from tallygate.core.money import Money
 from tallygate.core.periods import PeriodUnit
 from tallygate.licenses.license import Feature
-from tallygate.licenses.routes import DEFAULT_METER, RouteRule
+from tallygate.licenses.routes import DEFAULT_METER, MeterPolicy, RouteRule
 from tallygate.limits.limit import CountedPer, FailPolicy, LimitKind, OnExceed
+from tallygate.plans.charge import Charge
 
 
 class QuotaPeriod(StrEnum):
@@ -63,15 +64,6 @@ class GraceLimits(StrEnum):
 
     FULL = "full"
     REDUCED = "reduced"
-
-
-class ChargeModel(StrEnum):
-    """How the units of an overage are priced."""
-
-    PER_UNIT = "per_unit"
-    GRADUATED = "graduated"
-    VOLUME = "volume"
-    PACKAGE = "package"
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,12 +126,16 @@ PlanFeature = Feature | Rollout
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """A first phase of `days` days, and what comes after; `to` is the key of the plan to downgrade to."""
+    """A first phase of `days` days, and what comes after; `to` is the key of the plan to downgrade to.
+
+    The price is not due in it; what is used in it is charged where `is_usage_billed`.
+    """
 
     days: int
     basis: TrialBasis = TrialBasis.CREATION
     at_end: TrialEnd = TrialEnd.CONVERT
     to: str | None = None
+    is_usage_billed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,50 +155,23 @@ class Grace:
 
 @dataclass(frozen=True, slots=True)
 class Price:
-    """What the plan costs for each billing period; `every` is day, week, month or year."""
+    """What the plan costs for each billing period; `every` is day, week, month or year.
+
+    `is_prorated`: a plan that is in force for a part of the period costs that part of it, by days.
+    """
 
     money: Money
     every: PeriodUnit = PeriodUnit.MONTH
-
-
-@dataclass(frozen=True, slots=True)
-class PerUnit:
-    """Each unit of an overage costs `unit`, in the price's currency."""
-
-    unit: Decimal
-
-
-@dataclass(frozen=True, slots=True)
-class Tier:
-    """A price per unit up to and including unit number `up_to` (None: without end), and a fixed fee."""
-
-    unit: Decimal
-    up_to: int | None = None
-    flat: Decimal = Decimal(0)
-
-
-@dataclass(frozen=True, slots=True)
-class Tiered:
-    """Tiers, lowest first: `graduated` prices each unit by its own tier, `volume` all by the one reached."""
-
-    model: ChargeModel
-    tiers: tuple[Tier, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Package:
-    """Every begun package of `size` units costs `price`."""
-
-    size: int
-    price: Decimal
-
-
-OverageCharge = PerUnit | Tiered | Package
+    is_prorated: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """One plan as it is offered. `overage` maps a meter to its charge; `features` values are read-only."""
+    """One plan as it is offered.
+
+    By meter, `charges` price every unit and `overage` those beyond the limits' amounts. `features` values are
+    read-only.
+    """
 
     key: str
     name: str
@@ -211,9 +180,10 @@ class Plan:
     features: Mapping[str, PlanFeature] = field(default_factory=dict)
     limits: tuple[PlanLimit, ...] = ()
     upgrade_url: str | None = None
-    overage: Mapping[str, OverageCharge] = field(default_factory=dict)
+    overage: Mapping[str, Charge] = field(default_factory=dict)
     trial: Trial | None = None
     grace: Grace | None = None
+    charges: Mapping[str, Charge] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,11 +191,12 @@ class Catalogue:
     """A whole plan file: plans in the order of the file, and route rules, of which the first match decides.
 
     Rules have the costs that were written; `meters` maps each declared meter to its parent (None: it has
-    none), and `meters.expand_routes` counts the units of a child in its ancestors. Without `has_routes` the
-    file says nothing of routes: those in force stay.
+    none), and `meters.expand_routes` counts the units of a child in its ancestors and gives rules the `policies`
+    of what they cost. Without `has_routes` the file says nothing of routes: those in force stay.
     """
 
     plans: tuple[Plan, ...] = ()
     routes: tuple[RouteRule, ...] = ()
     meters: Mapping[str, str | None] = field(default_factory=dict)
     has_routes: bool = True
+    policies: Mapping[str, MeterPolicy] = field(default_factory=dict)

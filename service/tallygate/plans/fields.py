@@ -22,6 +22,7 @@ NAME = re.compile(r"[a-z][a-z0-9_-]{0,62}")
 NAME_MEND = "begin with a-z, then a-z, 0-9, _ and -, at most 63 characters"
 DECIMAL = re.compile(r"(?:0|[1-9][0-9]{0,11})(?:\.[0-9]{1,12})?")
 _SIMPLE = re.compile(r"[A-Za-z0-9_.*-]{1,63}")
+_FLAGS = {"true": True, "false": False}
 _KINDS = {"map": "a mapping", "seq": "a list"}
 _Choice = TypeVar("_Choice", bound=StrEnum)
 _Value = TypeVar("_Value")
@@ -86,6 +87,14 @@ class Field:
             self.wrong(f"{number} is out of bounds", f"from {minimum} to {below - 1}")
             return None
         return number
+
+    def flag(self) -> bool | None:
+        """Return what `true` or `false` says; YAML's other spellings say nothing."""
+        text = self.text()
+        if text is not None and (self.kind != "bool" or text not in _FLAGS):
+            self.wrong(f"{shown(text)} is neither true nor false", "write true or false, without quotes")
+            return None
+        return None if text is None else _FLAGS[text]
 
     def decimal(self) -> Decimal | None:
         """Return an exact amount of money, zero or more."""
@@ -156,6 +165,11 @@ class Record:
         """Return which of the words beside `default` an optional key names."""
         found = self.fields.get(name)
         return (found.choice(type(default)) if found else None) or default
+
+    def flag(self, name: str) -> bool:
+        """Return whether an optional key says `true`."""
+        found = self.fields.get(name)
+        return bool(found and found.flag())
 
     def need(self, name: str, mend: str) -> Field | None:
         """Return the value of a required key; note its absence, saying what to write."""

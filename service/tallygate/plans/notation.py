@@ -1,4 +1,4 @@
-"""The notations of the plan file: `1_000_000`, `50/s`, `3x`, `30s` and `10%`.
+"""The notations of the plan file: `1_000_000`, `50/s`, `3x`, `30s`, `10%` and `5xx`.
 
 Owns reading and writing them; what it writes, it reads as the same value. Each has one normal form, so
 that equal values are equal text.
@@ -24,6 +24,8 @@ _HOLDS_S = {"h": 3600, "m": 60, "s": 1}
 LONGEST_HOLD_S = 86_400
 PERCENT = re.compile(r"(?:100(?:\.00?)?|(?:0|[1-9][0-9]?)(?:\.[0-9]{1,2})?)")
 SHARE = re.compile(r"([1-9][0-9]?)%")
+STATUSES = re.compile(r"([1-5])xx|([1-5][0-9]{2})(?:-([1-5][0-9]{2}))?")
+_HUNDRED = 100
 
 
 def whole_number(text: str) -> int | None:
@@ -100,6 +102,27 @@ def read_share(text: str) -> int:
     if share is None:
         raise InputError("share", f"{shown(text)} is not a share", "write 10%; from 1% to 99%")
     return int(share[1])
+
+
+def read_statuses(text: str) -> tuple[int, int]:
+    """Return the first and the last status of `5xx`, `429` or `500-503`."""
+    statuses = STATUSES.fullmatch(text)
+    if statuses is None:
+        mend = "write 5xx, 429 or 500-503; statuses are 100 to 599"
+        raise InputError("refund_on", f"{shown(text)} is no status", mend)
+    if statuses[1]:
+        return int(statuses[1]) * _HUNDRED, int(statuses[1]) * _HUNDRED + _HUNDRED - 1
+    first, last = int(statuses[2]), int(statuses[3] or statuses[2])
+    if last < first:
+        raise InputError("refund_on", f"{shown(text)} ends before it begins", f"write {last}-{first}")
+    return first, last
+
+
+def statuses_text(first: int, last: int) -> str:
+    """Return `5xx`, `429` or `500-503`."""
+    if first % _HUNDRED == 0 and last == first + _HUNDRED - 1:
+        return f"{first // _HUNDRED}xx"
+    return str(first) if first == last else f"{first}-{last}"
 
 
 def decimal_text(number: Decimal) -> str:

@@ -3,10 +3,10 @@
 Owns the file as a whole and the order in which its parts are read. Pure: opens no file.
 """
 
-from tallygate.plans.coherence import check_costs, check_grants, check_reach, check_trials
+from tallygate.plans.coherence import check_costs, check_grants, check_policies, check_reach, check_trials
 from tallygate.plans.document import Catalogue
 from tallygate.plans.fields import Field
-from tallygate.plans.parse_meters import KnownMeters, known_meters, read_meters
+from tallygate.plans.parse_meters import NONE_DECLARED, KnownMeters, known_meters, read_meters
 from tallygate.plans.parse_plan import ReadPlan, read_plan
 from tallygate.plans.parse_routes import read_routes
 from tallygate.plans.problems import InvalidCatalogueError, Problem, Problems, shown
@@ -34,18 +34,20 @@ def _read(field: Field) -> Catalogue:
     if routes_field is None and plans_field is None:
         field.wrong("has neither plans nor routes", "begin with plans:")
     declared = read_meters(meters_field) if meters_field else None
-    meters = declared or {}
+    meters = declared or NONE_DECLARED
     read = read_routes(routes_field, known_meters(declared, None)) if routes_field else []
     routes = [route for route in read if route is not None]
     rules = tuple(rule for _, rule in routes)
     is_complete = bool(read) and len(routes) == len(read)
     plans = _read_plans(plans_field, known_meters(declared, rules if is_complete else None)) if plans_field else []
-    check_costs(routes, meters)
+    check_costs(routes, meters.tree)
+    check_policies(None if routes_field is None else rules, meters, are_all_read=len(routes) == len(read))
     if plans:
         check_grants(routes, plans)
         check_trials(plans)
-        check_reach(routes, plans, meters)
-    return Catalogue(tuple(read.plan for read in plans), rules, meters, has_routes=routes_field is not None)
+        check_reach(routes, plans, meters.tree)
+    sold = tuple(read.plan for read in plans)
+    return Catalogue(sold, rules, meters.tree, routes_field is not None, meters.policies)
 
 
 def _read_plans(field: Field, meters: KnownMeters) -> list[ReadPlan]:

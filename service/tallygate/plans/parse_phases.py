@@ -8,7 +8,7 @@ from tallygate.plans.fields import NAME, NAME_MEND, Field, Record
 from tallygate.plans.notation import read_share
 
 MAXIMUM_DAYS = 3650
-TRIAL_KEYS = ("days", "basis", "at_end", "to")
+TRIAL_KEYS = ("days", "basis", "at_end", "to", "bill_usage")
 GRACE_KEYS = ("days", "limits", "share")
 
 
@@ -25,7 +25,8 @@ def read_trial(field: Field) -> tuple[Trial | None, Field | None]:
         to_field.wrong(f"to says nothing where the trial ends in {at_end.value}", "remove it, or at_end: downgrade")
         to_field = None
     to = to_field.matching(NAME, NAME_MEND) if to_field else None
-    return None if days is None else Trial(days, basis, at_end, to), to_field if to else None
+    trial = None if days is None else Trial(days, basis, at_end, to, record.flag("bill_usage"))
+    return trial, to_field if to else None
 
 
 def read_grace(field: Field) -> Grace | None:

@@ -13,13 +13,16 @@ from tallygate.plans.parse_features import read_features
 from tallygate.plans.parse_limits import ReadLimit, read_limits
 from tallygate.plans.parse_meters import KnownMeters
 from tallygate.plans.parse_phases import read_grace, read_trial
-from tallygate.plans.parse_prices import read_overage, read_price
+from tallygate.plans.parse_prices import ChargeReader, read_price
 from tallygate.plans.problems import shown
 
 SCOPE = re.compile(r"[\x21\x23-\x5B\x5D-\x7E]{1,128}")  # RFC 6749 §3.3, scope-token
 SCOPE_MEND = r'printable ASCII without space, " and \, at most 128 characters'
 MAXIMUM_SCOPES = 100
-_KEYS = ("key", "name", "price", "trial", "grace", "scopes", "features", "limits", "overage", "upgrade_url")
+_KEYS = (
+    *("key", "name", "price", "charges", "overage", "trial", "grace"),
+    *("scopes", "features", "limits", "upgrade_url"),
+)
 TITLE_LENGTH = 200
 URL = re.compile(r"https?://[A-Za-z0-9.-]+(?::[0-9]{1,5})?(?:[/?#][A-Za-z0-9._~:/?#@!$&'()*+,;=%-]{0,2000})?")
 
@@ -39,20 +42,24 @@ def read_plan(field: Field, meters: KnownMeters) -> ReadPlan:
     key_field = record.need("key", "write key: pro")
     key = key_field.matching(NAME, NAME_MEND) if key_field else None
     get = record.get
-    price_field, limits_field, overage_field = get("price"), get("limits"), get("overage")
+    price_field, limits_field = get("price"), get("limits")
+    charges_field, overage_field = get("charges"), get("overage")
     trial_field, grace_field, features_field = get("trial"), get("grace"), get("features")
     trial, downgrade_to = read_trial(trial_field) if trial_field else (None, None)
     read = read_limits(limits_field, meters) if limits_field else ()
     limits = tuple(limit for _, limit in read)
+    price = read_price(price_field) if price_field else None
+    costs = ChargeReader(meters, price_field, price)
     plan = Plan(
         key=key or "",
         name=_name(record) or key or "",
-        price=read_price(price_field) if price_field else None,
+        price=price,
         scopes=_scopes(record),
         features=read_features(features_field) if features_field else {},
         limits=limits,
         upgrade_url=_upgrade_url(record),
-        overage=read_overage(overage_field, price_field, limits, meters) if overage_field else {},
+        charges=costs.charges(charges_field) if charges_field else {},
+        overage=costs.overage(overage_field, limits) if overage_field else {},
         trial=trial,
         grace=read_grace(grace_field) if grace_field else None,
     )

@@ -20,10 +20,12 @@ from tallygate.plans import (
     parse_meters,
     parse_phases,
     parse_plan,
+    parse_policies,
     parse_prices,
     parse_routes,
 )
-from tallygate.plans.document import ChargeModel, Exactness, GraceLimits, LimitMode, QuotaPeriod, TrialBasis, TrialEnd
+from tallygate.plans.charge import ChargeModel
+from tallygate.plans.document import Exactness, GraceLimits, LimitMode, QuotaPeriod, TrialBasis, TrialEnd
 from tallygate.plans.parse import MAXIMUM_PLANS
 
 Schema = dict[str, Any]
@@ -37,9 +39,7 @@ def plan_file_schema() -> Schema:
         "title": "Tallygate plan file",
         "type": "object",
         "properties": {
-            "meters": _map(
-                fields.NAME, _record({"parent": _ref("name")}), parse_meters.MAXIMUM_METERS, "What is counted."
-            ),
+            "meters": _map(fields.NAME, _ref("meter"), parse_meters.MAXIMUM_METERS, "What is counted."),
             "routes": _list(_ref("route"), parse_routes.MAXIMUM_ROUTES, "Route rules: the first that matches decides."),
             "plans": _list(_ref("plan"), MAXIMUM_PLANS, "What is offered."),
         },
@@ -50,6 +50,7 @@ def plan_file_schema() -> Schema:
             "whole": _whole(),
             "money": _money(),
             "scope": _text(parse_plan.SCOPE, parse_plan.SCOPE_MEND),
+            "meter": _meter(),
             "route": _route(),
             "plan": _plan(),
             "price": _price(),
@@ -72,6 +73,22 @@ def overrides_schema() -> Schema:
         "features": _each({"type": ["boolean", "number", "string"]}, "By the feature's key: its value."),
         "scopes": _record({"add": scopes, "remove": scopes}),
     })  # fmt: skip
+
+
+def _meter() -> Schema:
+    status = {"type": ["string", "integer"], "minimum": 100, "maximum": 599, "pattern": _whole_of(notation.STATUSES)}
+    name = _text(parse_policies.FIELD_NAME, parse_policies.FIELD_NAME_MEND)
+    sources = [_record({source.value: name}, required=[source.value]) for source in parse_policies.NAMED_SOURCES]
+    refunding = {"const": parse_policies.Unsettled.REFUND}
+    properties = {
+        "parent": _ref("name"),
+        "refund_on": _list(status, parse_policies.MAXIMUM_STATUSES, "Statuses that give units back, such as 5xx."),
+        "actual": {"anyOf": [_one_of(parse_policies.PLAIN_SOURCES), *sources]},
+        "within": _text(notation.HOLD, "How long a request may be settled, such as 10m."),
+        "unsettled": _one_of(parse_policies.Unsettled),
+    }
+    outcomes = [_need("refund_on"), _need("actual"), _having("unsettled", refunding)]
+    return _record(properties) | {"if": {"anyOf": [_need("within"), _need("unsettled")]}, "then": {"anyOf": outcomes}}
 
 
 def _route() -> Schema:
@@ -100,16 +117,23 @@ def _plan() -> Schema:
             parse_features.FEATURE_KEY, _ref("feature"), parse_features.MAXIMUM_FEATURES, "What the upstream reads."
         ),
         "limits": _list(_ref("limit"), parse_limits.MAXIMUM_LIMITS, "All apply at once."),
+        "charges": _map(fields.NAME, _ref("charge"), None, "What every unit costs, by meter."),
         "overage": _map(fields.NAME, _ref("charge"), None, "What units beyond the amount cost, by meter."),
         "upgrade_url": _text(parse_plan.URL, "Told in refusals that a larger plan would have allowed."),
     }
-    charges = {"properties": {"overage": {"minProperties": 1}}, "required": ["overage"]}
-    return _record(properties, required=["key"]) | {"if": charges, "then": _need("price", "limits")}
+    charged, exceeding = (_having(name, {"minProperties": 1}) for name in ("charges", "overage"))
+    needs = [{"if": charged, "then": _need("price")}, {"if": exceeding, "then": _need("price", "limits")}]
+    return _record(properties, required=["key"]) | {"allOf": needs}
 
 
 def _price() -> Schema:
     currency = _text(re.compile("[A-Z]{3}"), "ISO 4217, such as USD.")
-    properties = {"amount": _ref("money"), "currency": currency, "every": _one_of(parse_prices.BILLED_EVERY)}
+    properties = {
+        "amount": _ref("money"),
+        "currency": currency,
+        "every": _one_of(parse_prices.BILLED_EVERY),
+        "prorate": {"type": "boolean"},
+    }
     return _record(properties, required=["amount", "currency"])
 
 
@@ -119,6 +143,7 @@ def _trial() -> Schema:
         "basis": _one_of(TrialBasis),
         "at_end": _one_of(TrialEnd),
         "to": _ref("name"),
+        "bill_usage": {"type": "boolean"},
     }
     downgrades = {"properties": {"at_end": {"const": TrialEnd.DOWNGRADE}}, "required": ["at_end"]}
     return _record(properties, required=["days"]) | {"if": downgrades, "then": _need("to"), "else": _without("to")}
@@ -187,18 +212,33 @@ def _limit() -> Schema:
 
 def _charge() -> Schema:
     tier = {"up_to": _whole(1), "unit": _ref("money"), "flat": _ref("money")}
+    tiers = _list(_record(tier, required=["unit"]), parse_prices.MAXIMUM_TIERS, "From the lowest up.")
     parts = {
         "unit": _ref("money"),
-        "tiers": {"type": "array", "items": _record(tier, required=["unit"]), "minItems": 1}
-        | {"maxItems": parse_prices.MAXIMUM_TIERS},
+        "tiers": tiers | {"minItems": 1},
         "size": _whole(1),
         "price": _ref("money"),
+        "rate": _text(parse_prices.RATE, "Such as 1.5%."),
+        "worth": _ref("money"),
+        "free_amount": _ref("money"),
+        "fee": _ref("money"),
+        "events": _ref("name"),
+        "free_events": _ref("whole"),
+        "included": _ref("whole"),
     }
+    bounds = {name: _ref("money") for name in parse_prices.BOUNDS}
     models = []
     for model, names in parse_prices.CHARGE_KEYS.items():
-        properties = {"model": {"const": model.value}, **{name: parts[name] for name in names}}
-        models.append(_record(properties, required=["model", *names]))
-    return {"type": "object", "properties": {"model": _one_of(ChargeModel)}, "required": ["model"], "oneOf": models}
+        properties = {"model": {"const": model.value}, **{name: parts[name] for name in names}, **bounds}
+        required = ["model", *(name for name in names if name not in parse_prices.OPTIONAL_KEYS)]
+        models.append(_record(properties, required=required))
+    return {
+        "type": "object",
+        "properties": {"model": _one_of(ChargeModel)},
+        "required": ["model"],
+        "oneOf": models,
+        "dependentRequired": {name: ["fee"] for name in parse_prices.FEE_KEYS},
+    }
 
 
 def _whole(minimum: int = 0) -> Schema:
