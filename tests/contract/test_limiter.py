@@ -216,12 +216,14 @@ async def test_usage_is_split_where_overage_begins(counting: Counting) -> None:
     usage = (("requests", 4), ("bytes", 700))
     limits = ((overage(5, ceiling=7), 4), (quota(10_000, name="volume", meter="bytes"), 700))
     await counting.limiter.acquire(asking((overage(5, ceiling=7), 3), usage=(("requests", 3),)))
-    assert (await counting.limiter.acquire(asking(*limits, usage=usage))).is_admitted
-    assert not (await counting.limiter.acquire(asking(*limits, usage=usage))).is_admitted
+    crossing = await counting.limiter.acquire(asking(*limits, usage=usage))
+    assert [state.over for state in crossing.states] == [2, 0]
+    refused = await counting.limiter.acquire(asking(*limits, usage=usage))
+    assert (refused.is_admitted, [state.over for state in refused.states]) == (False, [0, 0])
     assert await counting.usage() == {
-        "sub_1|fam_1|requests|GET /v1/things|allowed": 5,
-        "sub_1|fam_1|requests|GET /v1/things|overage": 2,
-        "sub_1|fam_1|bytes|GET /v1/things|allowed": 700,
+        "sub_1|pro@3|fam_1|requests|allowed|||GET /v1/things": 5,
+        "sub_1|pro@3|fam_1|requests|overage|||GET /v1/things": 2,
+        "sub_1|pro@3|fam_1|bytes|allowed|||GET /v1/things": 700,
     }
 
 
@@ -231,9 +233,10 @@ async def test_of_two_overages_the_larger_counts(counting: Counting) -> None:
     for limits in ((daily, overage(3)), (overage(3), daily)):
         await counting.step_to(START_AT + timedelta(days=40 if limits[0] is daily else 80))
         before = await counting.usage()
-        await counting.limiter.acquire(asking(*((limit, 4) for limit in limits), usage=(("requests", 4),)))
+        verdict = await counting.limiter.acquire(asking(*((limit, 4) for limit in limits), usage=(("requests", 4),)))
+        assert sorted(state.over for state in verdict.states) == [1, 3]
         after = await counting.usage()
-        counted = {field.rpartition("|")[2]: after[field] - before.get(field, 0) for field in after}
+        counted = {field.split("|")[4]: after[field] - before.get(field, 0) for field in after}
         assert counted == {"allowed": 1, "overage": 3}
 
 
@@ -241,7 +244,7 @@ async def test_usage_counts_without_any_limit(counting: Counting) -> None:
     """An unlimited plan is still counted."""
     verdict = await counting.limiter.acquire(asking())
     assert (verdict.is_admitted, verdict.states) == (True, ())
-    assert await counting.usage() == {"sub_1|fam_1|requests|GET /v1/things|allowed": 1}
+    assert await counting.usage() == {"sub_1|pro@3|fam_1|requests|allowed|||GET /v1/things": 1}
 
 
 async def test_a_shadow_limit_counts_apart_and_decides_nothing(counting: Counting) -> None:
@@ -259,7 +262,7 @@ async def test_a_shadow_overage_is_no_overage(counting: Counting) -> None:
     shadow = overage(1, is_shadow=True)
     verdicts = [await counting.limiter.acquire(asking(shadow)) for _ in range(2)]
     assert [outcomes(verdict)[0] for verdict in verdicts] == [LimitOutcome.OK, LimitOutcome.SHADOW_EXCEEDED]
-    assert await counting.usage() == {"sub_1|fam_1|requests|GET /v1/things|allowed": 2}
+    assert await counting.usage() == {"sub_1|pro@3|fam_1|requests|allowed|||GET /v1/things": 2}
 
 
 async def test_looking_costs_nothing_and_is_never_refused(counting: Counting) -> None:
@@ -280,12 +283,12 @@ async def test_a_peek_foretells_and_changes_nothing(counting: Counting) -> None:
 
 
 async def test_a_repeated_request_is_the_same_request(counting: Counting) -> None:
-    """The same id is admitted again with its first outcomes, takes nothing, and counts no usage."""
+    """The same id is admitted again with its first outcomes, takes nothing more, and counts no usage."""
     limit = overage(1)
     await counting.limiter.acquire(asking(limit, request_id="1"))
     first = await counting.limiter.acquire(asking(limit, request_id="2"))
     again = await counting.limiter.acquire(asking(limit, request_id="2"))
-    assert again == first._replace(is_repeat=True)
+    assert again == first._replace(is_repeat=True, states=(first.states[0]._replace(over=0),))
     assert outcomes(again) == [LimitOutcome.OVERAGE]
     assert sum((await counting.usage()).values()) == 2
 

@@ -9,14 +9,25 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 from redis.asyncio import Redis
-from support.any_limits import CALENDARS, HOLDS_S, KINDS, LARGEST, REQUEST_IDS, WINDOWS_US, acquisitions
+from support.any_limits import (
+    CALENDARS,
+    COSTS,
+    HOLDS_S,
+    KINDS,
+    LARGEST,
+    METERS,
+    REQUEST_IDS,
+    WINDOWS_US,
+    acquisitions,
+)
 from support.counting import ALICE, START_AT, MemoryCounting, RedisCounting
 
 from tallygate.limits.algorithms import microseconds, period_us
-from tallygate.limits.keys import places
-from tallygate.limits.leases import Back, Settlement
+from tallygate.limits.amendment import Amendment, AmendOutcome
+from tallygate.limits.leases import lease_terms, settlement
 from tallygate.limits.limit import Limit, LimitKind
 from tallygate.limits.limiter import Acquisition, Charge
+from tallygate.limits.receipt import Receipt, amendment, expiry
 
 QUOTA, CREDITS = LimitKind.QUOTA, LimitKind.CREDITS
 MICROSECOND = timedelta(microseconds=1)
@@ -82,27 +93,42 @@ class ScriptMachine(RuleBasedStateMachine):
         """A request is over: both forget the same holds."""
         self.runner.run(self._release(request_id))
 
+    @rule(data=st.data())
+    def report(self, data: st.DataObject) -> None:
+        """What has happened is reported, twice: both take it from every limit, once."""
+        asked = data.draw(acquisitions(self.limits))
+        minute = data.draw(st.none() | st.integers(28_000_000, 28_000_001))
+        if asked.idempotency_key is not None:
+            self.runner.run(self._report(asked._replace(degraded_minute=minute)))
+
     @rule(data=st.data(), request_id=REQUEST_IDS)
     def settle(self, data: st.DataObject, request_id: str) -> None:
         """A slab is settled that was taken under some request's id, or was not: both write the same, once."""
         asked = data.draw(acquisitions([limit for limit in self.limits if limit.kind in (QUOTA, CREDITS)]))
         now_us = microseconds(self.redis.clock.now())
-        backs = tuple(
-            Back(
-                place[0],
-                charge.limit.kind,
-                data.draw(st.integers(0, 5)),
-                data.draw(self._ends_us(charge.limit, now_us)),
-            )
-            for place, charge in zip(places(asked), asked.charges, strict=True)
-        )
-        usage = data.draw(st.sampled_from([(), (("s|f|requests|GET /|allowed", 2), ("s|f|bytes|GET /|allowed", 3))]))
-        self.runner.run(self._settle(Settlement(ALICE.customer, request_id, backs, now_us // 60_000_000, usage)))
+        small = asked._replace(charges=tuple(Charge(charge.limit, min(charge.cost, 9)) for charge in asked.charges))
+        ends_us = tuple(data.draw(self._ends_us(charge.limit, now_us)) for charge in small.charges)
+        spent, unspent = data.draw(st.integers(0, 2)), data.draw(st.integers(0, 2))
+        minute = now_us // 60_000_000 - data.draw(st.integers(0, 1))
+        terms = lease_terms(small, request_id, ends_us=ends_us, minute=minute)
+        is_late = data.draw(st.booleans())
+        self.runner.run(self._amend(settlement(terms, spent=spent, unspent=unspent, is_late=is_late)))
 
     def _ends_us(self, limit: Limit, now_us: int) -> st.SearchStrategy[int]:
         if limit.calendar is None:
             return st.just(0)
         return st.sampled_from([0, 0, -1, 1]).map((period_us(limit.calendar, now_us)[1]).__add__)
+
+    @rule(data=st.data(), request_id=REQUEST_IDS, is_expiry=st.sampled_from([False, False, True]))
+    def amend(self, data: st.DataObject, request_id: str, is_expiry: bool) -> None:  # noqa: FBT001 - as below
+        """What a request was charged becomes any other number, or its receipt is over: both write the same, once."""
+        receipt = self.runner.run(self._receipt(request_id))
+        if receipt is None:
+            return
+        meters = data.draw(st.lists(st.sampled_from(METERS), unique=True))
+        actual = {meter: data.draw(COSTS) for meter in meters if meter in receipt.charged}
+        changed = expiry(receipt) if is_expiry else amendment(receipt, actual, "settlement")
+        self.runner.run(self._amend(changed))
 
     @rule(is_look=st.booleans())
     def first_use(self, is_look: bool) -> None:  # noqa: FBT001 - hypothesis names it
@@ -151,9 +177,26 @@ class ScriptMachine(RuleBasedStateMachine):
         await self.redis.limiter.release(ALICE, request_id)
         await self._compare()
 
-    async def _settle(self, settlement: Settlement) -> None:
-        assert await self.redis.redis.settle(settlement) == await self.memory.memory.settle(settlement)
-        assert not await self.redis.redis.settle(settlement)
+    async def _report(self, acquisition: Acquisition) -> None:
+        for _ in range(2):
+            expected = await self.memory.limiter.report(acquisition)
+            assert expected.is_admitted
+            assert await self.redis.limiter.report(acquisition) == expected
+        await self._compare()
+
+    async def _receipt(self, request_id: str) -> Receipt | None:
+        found = await self.redis.limiter.receipt(ALICE.customer, request_id)
+        assert found == await self.memory.limiter.receipt(ALICE.customer, request_id)
+        return found
+
+    async def _amend(self, changed: Amendment) -> None:
+        first = await self.memory.limiter.amend(changed)
+        assert await self.redis.limiter.amend(changed) is first
+        is_over = first is AmendOutcome.DONE or (first is AmendOutcome.UNKNOWN and changed.is_late)
+        again = AmendOutcome.REPEATED if is_over else first
+        before = await self.redis.everything()
+        assert await self.redis.limiter.amend(changed) is again
+        assert await self.redis.everything() == before
         await self._compare()
 
     async def _first_use(self, is_look: bool) -> None:  # noqa: FBT001 - as above
@@ -166,7 +209,9 @@ class ScriptMachine(RuleBasedStateMachine):
         for key, record in records.items():
             assert await self.redis.client.pexpiretime(key) == (int(record["x"]) or -1)
         assert await self.redis.held() == self.memory.held()
-        assert await self.redis.usage() == await self.memory.usage()
+        assert await self.redis.by_minute_counted() == await self.memory.by_minute_counted()
+        assert await self.redis.receipts() == self.memory.receipts()
+        assert await self.redis.due() == await self.memory.due()
 
 
 @given(
@@ -174,7 +219,7 @@ class ScriptMachine(RuleBasedStateMachine):
     less=st.integers(0, 3),
     steps=st.lists(st.tuples(st.integers(0, 3), st.integers(1, 5)), max_size=8),
 )
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 def test_no_unit_is_lost_beside_the_largest_number(
     redis_url: str, window_us: int, less: int, steps: list[tuple[int, int]]
 ) -> None:

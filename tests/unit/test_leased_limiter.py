@@ -9,6 +9,7 @@ from support.counting import (
     MemoryCounting,
     asking,
     at_once,
+    by_minute,
     left,
     outcomes,
     overage,
@@ -149,7 +150,8 @@ async def test_a_slab_ends_with_its_period(scene: Scene) -> None:
     assert scene.singles == singles + 1
     await scene.worker.limiter.close()
     assert await scene.used("q:minute:minute") == 1
-    assert sorted(sum(minute.values()) for minute in scene.counting.memory.usage.values()) == [1, 100]
+    told = by_minute(await scene.counting.by_minute_counted())
+    assert sorted(sum(minute.values()) for minute in told.values()) == [1, 100]
 
 
 async def test_units_of_a_rate_are_spent_at_once_or_not_at_all(scene: Scene) -> None:
@@ -223,12 +225,37 @@ async def test_a_settlement_is_tried_until_it_succeeds_and_counts_once(scene: Sc
     assert scene.worker.became[LeaseResult.LOST] == 0
 
 
-async def test_what_cannot_be_settled_is_given_up_and_told(scene: Scene) -> None:
-    """After half a minute nobody knows any more whether it was settled: it is lost, and a metric says so."""
-    await scene.ask(asking(monthly()), 100)
+async def test_a_settlement_waits_for_a_store_that_is_away_for_hours(scene: Scene) -> None:
+    """The store knows a slab for a day if it was not settled, so its usage and units come back with the store."""
+    await scene.ask(asking(prepaid(PLENTY, is_leased=True)), 100)
     scene.worker.store.fault = Fault.UNSENT
     for _ in range(6):
-        await scene.pass_time(6)
+        await scene.pass_time(3_000)
+    scene.worker.store.fault = Fault.NONE
+    await scene.pass_time(1)
+    assert await scene.used("c:prepaid") == sum((await scene.counting.usage()).values()) == 100
+    assert scene.worker.became[LeaseResult.LOST] == 0
+
+
+async def test_a_slab_the_store_does_not_know_is_settled_once_at_most(scene: Scene) -> None:
+    """Half a minute after its reply was lost a settlement may be forgotten: it is not done again, but told as lost."""
+    await scene.ask(asking(prepaid(PLENTY, is_leased=True)), 100)
+    scene.worker.store.fault = Fault.UNHEARD
+    for _ in range(6):
+        await scene.pass_time(31)
+    scene.worker.store.fault = Fault.NONE
+    await scene.pass_time(31)
+    assert await scene.used("c:prepaid") == sum((await scene.counting.usage()).values()) == 100
+    assert scene.worker.became[LeaseResult.LOST] > 0
+
+
+async def test_what_cannot_be_settled_is_given_up_and_told(scene: Scene) -> None:
+    """After a day the store knows no slab any more: it is lost, and a metric says so."""
+    await scene.ask(asking(monthly()), 100)
+    scene.worker.store.fault = Fault.UNSENT
+    await scene.pass_time(1)
+    for _ in range(2):
+        await scene.pass_time(86_400)
     told = sum((await scene.counting.usage()).values())
     assert 0 < scene.worker.became[LeaseResult.LOST] == 100 - told
     assert not scene.worker.limiter._waiting

@@ -50,9 +50,14 @@ class StoreUnavailableError(DependencyError):
 
 
 class LimiterUnavailableError(DependencyError):
-    """Redis does not answer, or not in time."""
+    """Redis does not answer, or not in time. `may_have_run`: what was asked was sent, and may be done all the same."""
 
     dependency = "redis"
+
+    def __init__(self, problem: str, *, may_have_run: bool = False) -> None:
+        """Say what is wrong."""
+        super().__init__(problem)
+        self.may_have_run = may_have_run
 
 
 class OverloadedError(DependencyError):

@@ -72,7 +72,8 @@ class Allow(NamedTuple):
 
     `degraded` names the fail policy (`open`, `local`) that stood in for a lost counter store. `is_repeat`:
     Envoy asked again about a request that was counted already. `opinions` are those of everything in shadow
-    that looked at it, the version that is tried first.
+    that looked at it, the version that is tried first. `receipt` names what its outcome is told under, where that
+    changes something: what it was charged, or that it is in flight no more.
     """
 
     reason: Reason
@@ -85,6 +86,7 @@ class Allow(NamedTuple):
     degraded: str | None = None
     is_repeat: bool = False
     opinions: tuple[Opinion, ...] = ()
+    receipt: str | None = None
 
     @property
     def would_refuse(self) -> Reason | None:

@@ -10,13 +10,13 @@ from enum import StrEnum
 from typing import Any
 
 from tallygate.decision.decision import Allow, Decision, Reason
-from tallygate.limits.limiter import Acquisition, Limiter, Subject, Verdict
+from tallygate.limits.limiter import Acquirer, Acquisition, Subject, Verdict
 
 
 class Looking:
-    """A `Limiter` that peeks when told to acquire."""
+    """An `Acquirer` that peeks when told to acquire."""
 
-    def __init__(self, limiter: Limiter) -> None:
+    def __init__(self, limiter: Acquirer) -> None:
         """Look at the counters of `limiter`."""
         self._limiter = limiter
 
@@ -27,9 +27,6 @@ class Looking:
     async def peek(self, acquisition: Acquisition) -> Verdict:
         """Say the same."""
         return await self._limiter.peek(acquisition)
-
-    async def release(self, subject: Subject, request_id: str) -> None:
-        """Release nothing: nothing was taken."""
 
     async def first_used_at(self, subject: Subject, *, is_look: bool = False) -> datetime | None:  # noqa: ARG002
         """Say when; whatever is asked, an explanation is no use."""

@@ -10,7 +10,7 @@ from datetime import datetime
 from tallygate.core.errors import DependencyError
 from tallygate.licenses.first_used import FirstUses
 from tallygate.licenses.license import License
-from tallygate.limits.limiter import Limiter, Subject
+from tallygate.limits.limiter import Acquirer, Subject
 
 _REMEMBERED = 100_000
 
@@ -18,7 +18,7 @@ _REMEMBERED = 100_000
 class FirstUse:
     """Looks at the license, asks the counter store, and once it knows, never again."""
 
-    def __init__(self, limiter: Limiter, uses: FirstUses) -> None:
+    def __init__(self, limiter: Acquirer, uses: FirstUses) -> None:
         """Ask `limiter`, and note in `uses` what the license does not have."""
         self._limiter = limiter
         self._uses = uses

@@ -24,8 +24,9 @@ from tallygate.decision.situation import Passage, Situation, Situations
 from tallygate.licenses.first_used import FirstUses
 from tallygate.licenses.license import License
 from tallygate.licenses.routes import RouteTable
+from tallygate.limits.degraded import DegradedUsage
 from tallygate.limits.limit import FailPolicy
-from tallygate.limits.limiter import Acquisition, Charge, Limiter
+from tallygate.limits.limiter import Acquirer, Acquisition, Charge
 from tallygate.tokens.digest import Peppers
 from tallygate.tokens.format import TokenFormat
 
@@ -69,16 +70,21 @@ class Pipeline:
         self,
         *,
         licenses: LicenseSource,
-        limiter: Limiter,
-        local: Limiter,
+        limiter: Acquirer,
+        local: Acquirer,
         token_format: TokenFormat,
         peppers: Peppers,
         clock: Clock,
         places: CredentialPlaces = CredentialPlaces(),  # noqa: B008 - an immutable value
         decision_id: Callable[[], str] | None = None,
         first_uses: FirstUses | None = None,
+        degraded: DegradedUsage | None = None,
     ) -> None:
-        """Take everything a decision needs; nothing is read later. `first_uses` learns when subscriptions began."""
+        """Take everything a decision needs; nothing is read later. `first_uses` learns when subscriptions began.
+
+        `degraded` hears of what is admitted without the counters.
+        """
+        self._degraded = degraded
         self._licenses = licenses
         self._limiter = limiter
         self._local = local
@@ -137,13 +143,15 @@ class Pipeline:
         passage: Passage,
         request_id: str | None,
     ) -> Decision:
-        acquisition = passage.asking(request_id)
+        acquisition = passage.asking(request_id, decision_id)
         degraded: FailPolicy | None = None
+        may_have_run = False
         try:
             verdict = await self._limiter.acquire(acquisition)
         except OverloadedError:
             return situation.deny(decision_id, Refusal(Reason.OVERLOADED, _OVERLOADED, passage.route))
-        except LimiterUnavailableError:
+        except LimiterUnavailableError as error:
+            may_have_run = error.may_have_run
             degraded = fail_policy(acquisition.charges)
             if degraded is FailPolicy.CLOSED:
                 lost = Refusal(Reason.DEPENDENCY_DOWN, _NO_COUNTERS, passage.route)
@@ -151,9 +159,11 @@ class Pipeline:
             verdict = await self._local.acquire(only_local(acquisition))
         if not verdict.is_admitted:
             return situation.deny(decision_id, denied_because(verdict.states, passage.route), verdict.states, degraded)
+        if degraded is not None and self._degraded is not None and acquisition.usage and not verdict.is_repeat:
+            self._degraded.add(acquisition, may_have_run=may_have_run)
         if passage.license.terms.first_use is not None:
             await self._first_use.begin(passage.license)
-        return passage.allow(decision_id, credential, verdict, degraded)
+        return passage.allow(decision_id, credential, verdict, degraded, acquisition.idempotency_key)
 
 
 _OVERLOADED = "Too many requests are waiting; try again shortly."
@@ -168,7 +178,7 @@ def judge(situation: Situation, routes: RouteTable, asked: CheckInput) -> Passag
     route = find_route(routes, asked)
     if isinstance(route, Refusal):
         return route
-    passage = situation.passage(route)
+    passage = situation.passage(route, routes.meters)
     return passage.refusal or passage
 
 
@@ -204,4 +214,6 @@ def only_local(acquisition: Acquisition) -> Acquisition:
             if charge.limit.fail is FailPolicy.LOCAL and not charge.limit.is_shadow
         ),
         usage=(),
+        receipt_s=0,
+        unsettled=(),
     )

@@ -7,10 +7,12 @@ in use. Does not own the laws (`rules`) nor the order of the steps (`pipeline`).
 from collections import deque
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import TypeAlias
 
 from tallygate.credentials.extract import Credential
 from tallygate.decision.decision import Allow, CheckInput, Deny
+from tallygate.decision.outcomes import with_ancestors
 from tallygate.decision.rules import (
     Refusal,
     allowed_because,
@@ -22,10 +24,12 @@ from tallygate.decision.rules import (
 from tallygate.decision.shadows import Shadows, shadows_of
 from tallygate.licenses.license import License, Phase
 from tallygate.licenses.routes import RouteRule
-from tallygate.limits.limit import FailPolicy
+from tallygate.limits.limit import FailPolicy, LimitKind
 from tallygate.limits.limiter import Acquisition, Charge, LimitState, Subject, Verdict
+from tallygate.plans.meters import Meters
 
 _KEPT, _KEPT_PASSAGES = 10_000, 40_000
+_NO_METERS: Meters = MappingProxyType({})
 _ALWAYS, _NEVER = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
 
 
@@ -33,7 +37,8 @@ _ALWAYS, _NEVER = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=
 class Passage:
     """A route under a license: why it is refused, or what a request of it consumes, but for the request's id.
 
-    `shadows` are what looks at such requests and decides nothing, None when nothing does.
+    `shadows` are what looks at such requests and decides nothing, None when nothing does. `has_outcome`: how a request
+    ends changes something, so it leaves a receipt, or holds a limit until then.
     """
 
     license: License
@@ -42,14 +47,24 @@ class Passage:
     refusal: Refusal | None
     acquisition: Acquisition
     shadows: Shadows | None
+    has_outcome: bool = False
 
-    def asking(self, request_id: str | None) -> Acquisition:
-        """Return what the request with this id consumes."""
-        subject, charges, usage, route, _ = self.acquisition
-        return Acquisition(subject, charges, usage, route, request_id)
+    def asking(self, request_id: str | None, decision_id: str) -> Acquisition:
+        """Return what the request with this id consumes; one without goes by the decision's where its end matters."""
+        subject, charges, usage, route, _, plan, receipt_s, unsettled, *_ = self.acquisition
+        if request_id is None and self.has_outcome:
+            request_id = decision_id
+        return Acquisition(subject, charges, usage, route, request_id, plan, receipt_s, unsettled)
 
-    def allow(self, decision_id: str, credential: Credential, verdict: Verdict, degraded: FailPolicy | None) -> Allow:
-        """Return the admission, with what is in shadow says of it."""
+    def allow(
+        self,
+        decision_id: str,
+        credential: Credential,
+        verdict: Verdict,
+        degraded: FailPolicy | None,
+        request_id: str | None,
+    ) -> Allow:
+        """Return the admission of what was asked under `request_id`, with what is in shadow says of it."""
         opinions = () if self.shadows is None else self.shadows.opinions(verdict.states)
         return Allow(
             reason=allowed_because(verdict.states, opinions),
@@ -62,6 +77,8 @@ class Passage:
             degraded=degraded,
             is_repeat=verdict.is_repeat,
             opinions=opinions,
+            # While the counters are away nothing was charged that could be amended, nor is anything held.
+            receipt=request_id if self.has_outcome and degraded is None else None,
         )
 
 
@@ -104,11 +121,11 @@ class Situation:
             return self.refusal
         return refuse_network(self.license, asked.client_address)
 
-    def passage(self, route: RouteRule) -> Passage:
-        """Return what this route is under the license."""
+    def passage(self, route: RouteRule, meters: Meters = _NO_METERS) -> Passage:
+        """Return what this route, of a table with these meters, is under the license."""
         found = self._passages.get(id(route))
         if found is None or found.route is not route:
-            found = self._passages[id(route)] = _passage(self.license, self.phase, route)
+            found = self._passages[id(route)] = _passage(self.license, self.phase, route, meters)
             self._made.append((self._passages, id(route)))
             if len(self._made) > _KEPT_PASSAGES:
                 passages, oldest = self._made.popleft()
@@ -164,24 +181,32 @@ def _instants(token_license: License, first_used_at: datetime | None) -> list[da
     ]
 
 
-def _passage(token_license: License, phase: Phase, route: RouteRule) -> Passage:
+def _passage(token_license: License, phase: Phase, route: RouteRule, meters: Meters) -> Passage:
+    acquisition = _acquisition(token_license, phase, route, meters)
+    is_held = any(charge.limit.kind is LimitKind.CONCURRENCY and charge.cost for charge in acquisition.charges)
     return Passage(
         license=token_license,
         phase=phase,
         route=route,
         refusal=refuse_route(token_license, phase.grant, route),
-        acquisition=_acquisition(token_license, phase, route),
+        acquisition=acquisition,
         shadows=shadows_of(token_license, phase, route),
+        has_outcome=acquisition.receipt_s > 0 or is_held,
     )
 
 
-def _acquisition(token_license: License, phase: Phase, route: RouteRule) -> Acquisition:
+def _acquisition(token_license: License, phase: Phase, route: RouteRule, meters: Meters) -> Acquisition:
     """Return what a request consumes: every limit, in shadow too, whose meter the route costs."""
     costs = dict(route.costs)
+    refunded = {policy.meter: 0 for policy in route.policies if policy.is_refunded_unsettled and policy.meter in costs}
     limits = phase.grant.limits + (phase.shadow.limits if phase.shadow else ())
     return Acquisition(
         subject=subject_of(token_license, phase),
         charges=tuple(Charge(limit, costs[limit.meter]) for limit in limits if limit.meter in costs),
-        usage=tuple((meter, units) for meter, units in route.costs if units),
+        # What costs nothing yet may be charged once its true number is known.
+        usage=tuple((meter, units) for meter, units in route.costs if units or route.policies),
         route=route.text,
+        plan=phase.grant.plan,
+        receipt_s=max((policy.within_s for policy in route.policies), default=0),
+        unsettled=tuple(with_ancestors(refunded, costs, meters).items()),
     )

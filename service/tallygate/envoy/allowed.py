@@ -2,8 +2,8 @@
 
 Owns the identity headers and how the credential disappears. What depends on the license, its phase, the route and
 the places of the credential alone is the same in every answer: it is serialized once and kept. One request adds
-what is left of its limits, its decision's id and reason, and what its caller sent that nobody may. For one event
-loop.
+what is left of its limits, its decision's id and reason, its receipt, and what its caller sent that nobody may. For
+one event loop.
 """
 
 from collections.abc import Mapping
@@ -24,6 +24,7 @@ FAILURE_MODE_HEADER = "x-envoy-auth-failure-mode-allowed"
 _IDENTITY = tuple(
     IDENTITY_PREFIX + name for name in ("customer", "subscription", "plan", "token", "scopes", "features")
 )
+_RECEIPT = IDENTITY_PREFIX + "receipt"
 _MARK = "tallygate"
 _OK = CheckResponse(status=Status(code=0)).SerializeToString()
 _OK_RESPONSE = CheckResponse.OK_RESPONSE_FIELD_NUMBER
@@ -38,7 +39,8 @@ def _told(name: str) -> Blank:
     return Blank(lambda value: OkHttpResponse(headers=headers({name: value})))
 
 
-_TOLD = {name: _told(name) for name in _IDENTITY}
+_TOLD = {name: _told(name) for name in (*_IDENTITY, _RECEIPT)}
+_NO_RECEIPT = OkHttpResponse(headers_to_remove=[_RECEIPT]).SerializeToString()
 _RATELIMIT, _POLICY = _shown("ratelimit"), _shown("ratelimit-policy")
 
 
@@ -68,9 +70,14 @@ class AllowedWriter:
         names = " ".join(sent).lower()
         if _MARK in names or FAILURE_MODE_HEADER in names:
             ok += OkHttpResponse(headers_to_remove=_spoofed(sent)).SerializeToString()
+        logged = known.metadata + metadata.of_decision(decision)
+        if decision.receipt is None:
+            ok += _NO_RECEIPT
+        else:
+            ok += _TOLD[_RECEIPT].fill(printable(f"{decision.license.customer}:{decision.receipt}"))
+            logged += metadata.of_receipt(decision.receipt)
         if decision.credential.set_cookie_header is not None:
             ok += _cookie(decision.credential.set_cookie_header)
-        logged = known.metadata + metadata.of_decision(decision)
         if decision.opinions:
             logged += metadata.of_shadow(decision.would_refuse)
         return b"".join((_OK, head(_OK_RESPONSE, len(ok)), ok, head(_METADATA, len(logged)), logged))
@@ -104,7 +111,7 @@ def _spoofed(sent: Mapping[str, str]) -> list[str]:
     # Many upstreams read an underscore as a hyphen: a name counts as ours either way.
     names = {name.lower() for name in sent}
     ours = {name for name in names if name.replace("_", "-").startswith(IDENTITY_PREFIX)}
-    return sorted(ours - set(_IDENTITY) | names & {FAILURE_MODE_HEADER})
+    return sorted(ours - {*_IDENTITY, _RECEIPT} | names & {FAILURE_MODE_HEADER})
 
 
 def _cookie(left: str) -> bytes:

@@ -3,7 +3,6 @@
 from tallygate.decision.decision import Allow, Decision, Reason
 from tallygate.insights.shadow import PASSED, ShadowTally
 from tallygate.licenses.last_used import LastUsed
-from tallygate.limits.limiter import LimitOutcome
 from tallygate.metrics import Metrics
 
 
@@ -50,9 +49,15 @@ class Counting:
             self._shadows.count(beside, opinion.shadow, subscription, refused_for)
 
     def _overage(self, decision: Allow, plan: str) -> None:
-        # A limit does not say how many of a request's units lay beyond its amount: the first such request counts whole.
-        beyond = {state.limit.meter for state in decision.states if state.outcome is LimitOutcome.OVERAGE}
+        """Split the units as the ledger does: by the limit of each meter that is furthest over its amount."""
+        beyond: dict[str, int] = {}
+        for state in decision.states:
+            meter = state.limit.meter
+            beyond[meter] = max(beyond.get(meter, 0), state.over)
         for meter, units in decision.route.costs:
-            self._add_units(units, plan, meter, "overage" if meter in beyond else "allowed")
-            if meter in beyond:
-                self._metrics.overage_units.add(units, plan, meter)
+            over = min(units, beyond.get(meter, 0))
+            if units > over:
+                self._add_units(units - over, plan, meter, "allowed")
+            if over:
+                self._add_units(over, plan, meter, "overage")
+                self._metrics.overage_units.add(over, plan, meter)

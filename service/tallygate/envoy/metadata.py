@@ -21,8 +21,8 @@ def _text(name: str) -> Blank:
 
 _REASONS = {reason: struct({"reason": reason.value}).SerializeToString() for reason in Reason}
 _WOULD_REFUSE = {reason: struct({"would_refuse": reason.value}).SerializeToString() for reason in Reason}
-_DECISION_ID, _CUSTOMER, _SUBSCRIPTION, _PLAN, _FAMILY = map(
-    _text, ("decision_id", "customer", "subscription", "plan", "family")
+_DECISION_ID, _CUSTOMER, _SUBSCRIPTION, _PLAN, _FAMILY, _RECEIPT = map(
+    _text, ("decision_id", "customer", "subscription", "plan", "family", "receipt")
 )
 
 
@@ -42,13 +42,18 @@ def of_holder(license_: License, phase: Phase) -> bytes:
 
 
 def of_route(route: RouteRule) -> bytes:
-    """Return `meters`: the units of each that the request cost."""
-    return _meters(route.costs)
+    """Return `route`, the rule's text, and `meters`: the units of each that the request cost."""
+    return _route(route.text, route.costs)
 
 
 @lru_cache(_ROUTES)
-def _meters(costs: tuple[tuple[str, int], ...]) -> bytes:
-    return struct({}, meters=dict(costs)).SerializeToString()
+def _route(text: str, costs: tuple[tuple[str, int], ...]) -> bytes:
+    return struct({"route": text}, meters=dict(costs)).SerializeToString()
+
+
+def of_receipt(receipt: str) -> bytes:
+    """Return `receipt`: what the request's outcome is told under."""
+    return _RECEIPT.fill(receipt)
 
 
 def of_shadow(would_refuse: Reason | None) -> bytes:

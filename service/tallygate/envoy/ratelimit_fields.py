@@ -65,7 +65,7 @@ class LimitFields:
     def ratelimit(self, states: Sequence[LimitState]) -> str:
         """Return the value of RateLimit for states of these limits, empty when no limit is to be shown."""
         shown = []
-        for name, (_, _, remaining, _, reset_s) in zip(self._names, states, strict=True):
+        for name, (_, _, remaining, _, reset_s, _) in zip(self._names, states, strict=True):
             if name is not None:
                 left = remaining if 0 <= remaining <= LARGEST_INTEGER else _units(remaining)
                 shown.append(f"{name}{left}" if reset_s is None else f"{name}{left};t={_units(reset_s)}")

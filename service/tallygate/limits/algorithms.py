@@ -121,8 +121,8 @@ class Bucket:
         return None if cost > self._limit.burst else self._wait_us(cost * self._limit.window_us)
 
     def take(self, cost: int) -> None:
-        """Pour `cost` units in."""
-        self._level += cost * self._limit.window_us
+        """Pour `cost` units in; of a report that finds no room, what runs over is forgotten."""
+        self._level = min(self._level + cost * self._limit.window_us, self._capacity)
         self._full, self._at_us = self._level, self._now_us
 
     def _wait_us(self, room: int) -> int:
@@ -132,7 +132,7 @@ class Bucket:
 
 
 class Tally:
-    """The counter of a quota."""
+    """The counter of a quota, in the period that ends at `end_us`."""
 
     def __init__(self, limit: Limit, place: Place, stored: str | None, now_us: int) -> None:
         """Read the counter; None is a period in which nothing was used."""
@@ -144,21 +144,21 @@ class Tally:
         self._now_us = now_us
         self._up_to = EXACT_INTEGER - 1 if limit.admits_up_to is None else limit.admits_up_to
         self._used = 0
-        self._end_us = period_us(limit.calendar, now_us)[1]
+        self.end_us = period_us(limit.calendar, now_us)[1]
         if stored is not None:
             used, end_us = map(int, stored.split(":"))
             if now_us < end_us:
-                self._used, self._end_us = used, max(self._end_us, end_us)
+                self._used, self.end_us = used, max(self.end_us, end_us)
 
     @property
     def writes(self) -> Mapping[Place, str | None]:
         """Return `used:end_us`."""
-        return {self._place: f"{self._used}:{self._end_us}"}
+        return {self._place: f"{self._used}:{self.end_us}"}
 
     @property
     def needed_until_us(self) -> int | None:
         """Return the end of the period."""
-        return self._end_us
+        return self.end_us
 
     @property
     def remaining(self) -> int:
@@ -168,7 +168,7 @@ class Tally:
     @property
     def reset_us(self) -> int | None:
         """Return the time until the next period."""
-        return None if self._used == 0 else self._end_us - self._now_us
+        return None if self._used == 0 else self.end_us - self._now_us
 
     def fits(self, cost: int) -> bool:
         """Return whether `cost` stays within the amount, or within the ceiling of an overage."""
@@ -180,11 +180,11 @@ class Tally:
 
     def retry_us(self, cost: int) -> int | None:
         """Return the time until the next period, if `cost` fits into one at all."""
-        return None if cost > self._up_to else self._end_us - self._now_us
+        return None if cost > self._up_to else self.end_us - self._now_us
 
     def take(self, cost: int) -> None:
         """Count `cost` units as used."""
-        self._used += cost
+        self._used = min(self._used + cost, EXACT_INTEGER - 1)
 
 
 def period_us(calendar: Calendar, at_us: int) -> tuple[int, int]:

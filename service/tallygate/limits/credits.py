@@ -43,7 +43,7 @@ class Balance:
 def balance_at(limit: Limit, at_us: int) -> Balance:
     """Return what the credits of `limit` hold at `at_us`."""
     refilled, since_us, refill_at_us = _refilled(limit.refill, at_us)
-    spans = [(microseconds(bucket.from_at), _end_us(bucket)) for bucket in limit.buckets]
+    spans = [(microseconds(bucket.from_at), ends_us(bucket)) for bucket in limit.buckets]
     edges = [0, since_us, refill_at_us, FOREVER_US, *(edge for span in spans for edge in span)]
     gains = [(from_us, bucket.amount) for (from_us, _), bucket in zip(spans, limit.buckets, strict=True)]
     if limit.refill is not None:
@@ -75,7 +75,7 @@ class Credits:
         self._now_us = now_us
         self._buckets = [(granted[number], limit.buckets[number].amount) for number in balance.buckets]
         self._used = {place: int(read(place) or 0) for place in (self._own, *(place for place, _ in self._buckets))}
-        self._spent: set[Place] = set()
+        self._spent: dict[Place, int] = {}
 
     @property
     def writes(self) -> Mapping[Place, str | None]:
@@ -119,6 +119,10 @@ class Credits:
             cost -= part
         self._spend(self._own, cost)
 
+    def spent(self, place: Place) -> int:
+        """Return the units that were taken from the balance, or one of its buckets, just now."""
+        return self._spent.get(place, 0)
+
     @property
     def _granted(self) -> int:
         return sum(max(0, amount - self._used[place]) for place, amount in self._buckets)
@@ -130,8 +134,8 @@ class Credits:
 
     def _spend(self, place: Place, units: int) -> None:
         if units:
-            self._used[place] += units
-            self._spent.add(place)
+            self._used[place] = min(self._used[place] + units, LARGEST)
+            self._spent[place] = units
 
 
 def _refilled(refill: CreditRefill | None, at_us: int) -> tuple[int, int, int]:
@@ -144,5 +148,6 @@ def _refilled(refill: CreditRefill | None, at_us: int) -> tuple[int, int, int]:
     return count * refill.amount, min(start_us, at_us), end_us
 
 
-def _end_us(bucket: CreditBucket) -> int:
+def ends_us(bucket: CreditBucket) -> int:
+    """Return when a bucket ends, us since 1970."""
     return FOREVER_US if bucket.until_at is None else microseconds(bucket.until_at)

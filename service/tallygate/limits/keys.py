@@ -11,18 +11,32 @@ Pure. Ids are those of `core.ids`; limit names and meters hold no `|` and no spa
 to that).
 """
 
+from binascii import crc_hqx
 from dataclasses import replace
+from functools import lru_cache
+from itertools import product
 from typing import NamedTuple
 
 from tallygate.limits.limit import CountedPer, Limit, LimitKind
 from tallygate.limits.limiter import Acquisition, Subject
 
 PREFIX = "tg:v1:"
-EXPIRY_FIELD = "x"
-"""The field of a record that repeats its expiry in ms since 1970, `0` for never; every other holds a colon."""
+EXPIRY_FIELD, NEVER = "x", "0"
+"""The field of a record that repeats its expiry in ms since 1970, or `NEVER`; every other holds a colon."""
 
 ALLOWED = "allowed"
 OVERAGE = "overage"
+
+COUNTED, REPORT, REFUND, SETTLEMENT, DEGRADED = "", "report", "refund", "settlement", "degraded"
+"""How units came to be counted: the entry of a usage field."""
+
+OPENED_FIELD = "#"
+"""The field of a usage bucket that has the instant it was opened, us since 1970."""
+
+MOVED_TO_KEY = f"{PREFIX}ledger:moved_to"
+"""Up to when everything counted is in Postgres, us since 1970."""
+
+SLOTS = 16_384
 
 
 class Place(NamedTuple):
@@ -100,12 +114,7 @@ def _counter_field(limit: Limit) -> str:
 
 def idempotency_key(customer: str, request_id: str) -> str:
     """Return the key that remembers an admitted request."""
-    return idempotency_prefix(customer) + request_id
-
-
-def idempotency_prefix(customer: str) -> str:
-    """Return what that key begins with, before the request's id."""
-    return f"{PREFIX}{{{customer}}}:i:"
+    return f"{PREFIX}{{{customer}}}:i:{request_id}"
 
 
 def holding_key(customer: str, request_id: str) -> str:
@@ -118,6 +127,58 @@ def first_use_key(subject: Subject) -> str:
     return f"{PREFIX}{{{subject.customer}}}:first:{subject.subscription}"
 
 
+def report_key(customer: str, request_id: str) -> str:
+    """Return the key that remembers a report; no request has such an id."""
+    return idempotency_key(customer, f"report:{request_id}")
+
+
+def receipt_key(customer: str, receipt_id: str) -> str:
+    """Return the key of a receipt: what its request was charged; empty once that was settled."""
+    return f"{PREFIX}{{{customer}}}:r:{receipt_id}"
+
+
+def due_key(customer: str) -> str:
+    """Return the key of the receipts of the customer's slot that are given back when their time is over."""
+    return f"{PREFIX}{{{slot_tag(customer)}}}:due"
+
+
+def due_member(customer: str, receipt_id: str) -> str:
+    """Return the name of a receipt among those; its score is when its time is over, ms since 1970."""
+    return f"{customer}:{receipt_id}"
+
+
+def index_key(customer: str) -> str:
+    """Return the key of the index of all usage buckets in the customer's slot."""
+    return f"{PREFIX}{{{slot_tag(customer)}}}:open"
+
+
+def index_keys() -> list[str]:
+    """Return the index keys of all slots."""
+    return [f"{PREFIX}{{{tag}}}:open" for tag in _tags().values()]
+
+
+def due_keys() -> list[str]:
+    """Return the keys of receipts to give back of all slots."""
+    return [f"{PREFIX}{{{tag}}}:due" for tag in _tags().values()]
+
+
+def index_member(customer: str, minute: int, opened_us: int | None = None) -> str:
+    """Return the name of a bucket in the index; a sealed one is told by the instant it was opened."""
+    return f"{customer}:{minute}" if opened_us is None else f"{customer}:{minute}:{opened_us}"
+
+
+def slot_tag(customer: str) -> str:
+    """Return a short hash tag in the slot of the customer's keys."""
+    return _tags()[crc_hqx(customer.encode(), 0) % SLOTS]
+
+
+@lru_cache(maxsize=1)
+def _tags() -> dict[int, str]:
+    """Return a tag for each slot. These strings of four hit each slot once: CRC-16 is linear in their low bits."""
+    tags = (bytes(letters) for letters in product(b"@ABC", *[b"@ABCDEFGHIJKLMNO"] * 3))
+    return {crc_hqx(tag, 0) % SLOTS: tag.decode() for tag in tags}
+
+
 def usage_prefix(customer: str) -> str:
     """Return what a usage bucket's key begins with; the script appends `:` and the minute it reads off Redis."""
     return f"{PREFIX}{{{customer}}}:u"
@@ -128,9 +189,33 @@ def usage_bucket(customer: str, minute: int) -> str:
     return f"{usage_prefix(customer)}:{minute}"
 
 
-def usage_field(subject: Subject, meter: str, route: str) -> str:
-    """Return the field of a usage bucket, before `|allowed` or `|overage` is appended.
+def sealed_bucket(customer: str, minute: int, opened_us: int) -> str:
+    """Return the key of a bucket that does not change any more; it was opened at that instant, us since 1970."""
+    return f"{usage_bucket(customer, minute)}:{opened_us}"
 
-    Read it as three parts from the left and the outcome from the right; the route between may hold a `|`.
+
+def aside_bucket(customer: str, minute: int, opened_us: int) -> str:
+    """Return the key of what the ledger could not take of a sealed bucket; it does not expire."""
+    return f"{usage_prefix(customer)}:aside:{minute}:{opened_us}"
+
+
+class Owner(NamedTuple):
+    """Whose usage it is, and under which plan version (`pro@3`)."""
+
+    subscription: str
+    plan: str
+    family: str
+
+
+def usage_field(owner: Owner, meter: str, outcome: str, route: str, *, entry: str = COUNTED, at: int | str = "") -> str:
+    """Return a field of a usage bucket: `sub_1|pro@3|fam_1|requests|allowed|||GET /v1/things`.
+
+    `entry` says how the units came to be counted, `COUNTED` for those of a request as it was admitted. `at` is the
+    minute since 1970 that they belong to where that is not the bucket's. The route comes last: it may hold a `|`.
     """
-    return f"{subject.subscription}|{subject.family}|{meter}|{route}"
+    return f"{usage_head(owner, meter, outcome, entry)}{at}|{route}"
+
+
+def usage_head(owner: Owner, meter: str, outcome: str, entry: str) -> str:
+    """Return what comes before the minute in a field of a usage bucket."""
+    return f"{owner.subscription}|{owner.plan}|{owner.family}|{meter}|{outcome}|{entry}|"

@@ -8,12 +8,14 @@ For one event loop: a decision in memory has no await in it, so it is one step. 
 remembered, settlements waiting. Slabs are taken in the background, one at a time for each kind.
 
 Failure: a slab in hand is spent though the store is away; then its errors are the caller's. A grant that is not heard
-of is settled as unspent. Settlements are tried again by `tend` for `RETRY_S`, then given up and counted as lost.
+of is settled as unspent. Settlements are tried again by `tend` while the store remembers slabs, then given up and
+counted as lost. A worker that is killed leaves its slabs in the `journal`; another settles them.
 """
 
 import asyncio
 import secrets
 from collections.abc import Callable, Coroutine, Iterable
+from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from itertools import count, islice
@@ -21,13 +23,17 @@ from time import monotonic
 from typing import Any
 
 from tallygate.core.errors import DependencyError
-from tallygate.limits.leases import LeaseStore, Settlement
-from tallygate.limits.limiter import IDEMPOTENCY_TTL_S, Acquisition, Subject, Verdict
+from tallygate.limits.amendment import Amendment, AmendOutcome
+from tallygate.limits.journal import Entry, Journal, NoJournal
+from tallygate.limits.leases import SLAB_KNOWN_S, settlement
+from tallygate.limits.limiter import IDEMPOTENCY_TTL_S, Acquisition, Limiter, Subject, Verdict
+from tallygate.limits.receipt import Receipt
 from tallygate.limits.slabs import Kind, Slab
 
-RETRY_S = IDEMPOTENCY_TTL_S - 5.0
-"""A settlement is tried so long: shorter than the store remembers that it was settled."""
+LATE_S = IDEMPOTENCY_TTL_S - 5.0
+"""After so long the store may have forgotten that a slab was settled, if it was and its reply got lost."""
 
+_ORPHANS_S = 1.0
 _MOST_WAITING = 10_000
 _AT_ONCE = 128
 _IDS = 16_384
@@ -45,6 +51,24 @@ class LeaseResult(StrEnum):
     LOST = "lost"
 
 
+@dataclass(slots=True)
+class _Ending:
+    """A settlement that is waiting since `first_s`; `requests` are lost if it cannot be."""
+
+    entry: Entry
+    terms: Amendment
+    spent: int
+    unspent: int
+    requests: int
+    first_s: float
+    is_orphan: bool = False
+
+    def amendment(self, now_s: float) -> Amendment:
+        """Return it as it is told now."""
+        is_late = self.is_orphan or now_s - self.first_s > LATE_S
+        return settlement(self.terms, spent=self.spent, unspent=self.unspent, is_late=is_late)
+
+
 def _uncounted(_result: LeaseResult, _requests: int) -> None:
     """Take what became of so many requests and do nothing with it."""
 
@@ -54,16 +78,18 @@ class LeasedLimiter:
 
     def __init__(
         self,
-        store: LeaseStore,
+        store: Limiter,
         *,
         workers: int = 1,
         now_s: Callable[[], float] = monotonic,
         observe: Callable[[LeaseResult, int], None] = _uncounted,
         max_kinds: int = 10_000,
+        journal: Journal | None = None,
     ) -> None:
         """Take slabs from `store`, which others close; of what is left, `workers` share.
 
         `observe` hears what became of so many requests: of a slab when it is asked for, and again when it is over.
+        `journal`, which `close` closes, has what is held for whoever comes after this worker.
         """
         self._store = store
         self._workers = workers
@@ -74,7 +100,9 @@ class LeasedLimiter:
         self._holding: dict[int, Kind] = {}
         self._recent = _Recent(now_s())
         self._ids = (f"lease:{secrets.token_hex(8)}:{number}" for number in count())
-        self._waiting: dict[str, tuple[Settlement, int, float]] = {}
+        self._waiting: dict[str, _Ending] = {}
+        self._journal = journal or NoJournal()
+        self._looks_at_s = now_s()
         self._tasks: set[asyncio.Task[None]] = set()
         self._is_closed = False
 
@@ -101,6 +129,7 @@ class LeasedLimiter:
                 self._recent.remember(request_id, kind.mark, now_s)
                 return await self._asked(kind, acquisition)
         slab.left -= 1
+        slab.counts[slab.at] = slab.left
         if slab.left <= slab.low:
             self._take_ahead(kind, now_s)
         self._recent.remember(request_id, kind, now_s)
@@ -109,6 +138,18 @@ class LeasedLimiter:
     async def peek(self, acquisition: Acquisition) -> Verdict:
         """Say what the store would answer now, and change nothing; what is held in slabs is used, to it."""
         return await self._store.peek(acquisition)
+
+    async def report(self, acquisition: Acquisition) -> Verdict:
+        """Consume every charge whether it fits or not; what is held in slabs is used, to the store."""
+        return await self._store.report(acquisition)
+
+    async def receipt(self, customer: str, receipt_id: str) -> Receipt | None:
+        """Return a receipt; requests that leave one are never leased."""
+        return await self._store.receipt(customer, receipt_id)
+
+    async def amend(self, amendment: Amendment) -> AmendOutcome:
+        """Change what was charged, once."""
+        return await self._store.amend(amendment)
 
     async def release(self, subject: Subject, request_id: str) -> None:
         """End the request's holds on all its concurrency limits, which are never leased."""
@@ -119,15 +160,21 @@ class LeasedLimiter:
         return await self._store.first_used_at(subject, is_look=is_look)
 
     async def tend(self) -> None:
-        """Settle slabs whose time is over, and try again what could not be settled; to be done every 100 ms or so."""
+        """Settle slabs whose time is over, and try again what could not be settled; to be done every 100 ms or so.
+
+        What workers left behind is looked for every second.
+        """
         now_s = self._now_s()
+        if now_s >= self._looks_at_s:
+            self._looks_at_s = now_s + _ORPHANS_S
+            self._adopt(now_s)
         for key, kind in list(self._holding.items()):
             self._turned(kind, now_s)
             if kind.slab is None:
                 del self._holding[key]
-        for lease, (_, requests, first_s) in list(self._waiting.items()):
-            if now_s - first_s > RETRY_S:
-                self._lose(lease, requests)
+        for lease, ending in list(self._waiting.items()):
+            if now_s - ending.first_s > SLAB_KNOWN_S:
+                self._lose(lease)
         await self._settle_all(islice(list(self._waiting), _AT_ONCE))
 
     async def settled(self) -> None:
@@ -145,8 +192,11 @@ class LeasedLimiter:
             batch = list(islice(self._waiting, _AT_ONCE))
             await self._settle_all(batch)
             for lease in batch:
-                if lease in self._waiting:
-                    self._lose(lease, self._waiting[lease][1])
+                if lease in self._waiting and self._journal.is_lasting:
+                    del self._waiting[lease]  # for others to find
+                elif lease in self._waiting:
+                    self._lose(lease)
+        self._journal.close()
 
     async def _asked(self, kind: Kind, acquisition: Acquisition) -> Verdict:
         verdict = await self._store.acquire(acquisition)
@@ -181,24 +231,42 @@ class LeasedLimiter:
 
     async def _take(self, kind: Kind, size: int) -> None:
         lease, sent_s = next(self._ids), self._now_s()
+        terms = kind.terms(lease, kind.store_us(sent_s))
+        entry = self._journal.enter(terms, size)
+        if entry is None:
+            kind.is_taking = False
+            self._refused(kind, LeaseResult.REFUSED, size)
+            return
         try:
             verdict = await self._store.acquire(kind.asking(size, lease))
         except DependencyError:
             self._refused(kind, LeaseResult.UNHEARD, size)
-            self._wait(lease, kind.unheard(lease, size, sent_s), size)
+            self._wait(_Ending(entry, terms, 0, size, size, self._now_s()))
             return
         finally:
             kind.is_taking = False
         if not verdict.is_admitted or verdict.is_repeat:
+            entry.clear()
             self._refused(kind, LeaseResult.REFUSED, size)
             return
         self._observe(LeaseResult.GRANTED, size)
-        slab = Slab(kind, lease, size, sent_s, verdict.at_us)
+        entry, terms = self._confirmed(entry, terms, kind.terms(lease, verdict.at_us), size)
+        slab = Slab(kind, terms, entry, size, sent_s=sent_s, granted_us=verdict.at_us)
         if self._is_closed or self._kinds.get(id(kind.acquisition.charges)) is not kind:
             self._end(slab)
             return
         kind.keep(slab, verdict, self._now_s())
         self._holding[id(kind.acquisition.charges)] = kind
+
+    def _confirmed(self, entry: Entry, asked: Amendment, granted: Amendment, size: int) -> tuple[Entry, Amendment]:
+        """Enter a slab on the terms it was granted on, where others were expected when it was asked for."""
+        if granted == asked:
+            return entry, asked
+        better = self._journal.enter(granted, size)
+        if better is None:
+            return entry, granted
+        entry.clear()
+        return better, granted
 
     def _refused(self, kind: Kind, result: LeaseResult, size: int) -> None:
         kind.waits_until_s = self._now_s() + kind.horizon_s
@@ -214,31 +282,45 @@ class LeasedLimiter:
     def _end(self, slab: Slab) -> None:
         self._observe(LeaseResult.SPENT, slab.spent)
         self._observe(LeaseResult.RETURNED, slab.left)
-        self._wait(slab.lease, slab.settlement(), slab.spent)
-        self._begin(self._settle(slab.lease))
+        self._wait(_Ending(slab.entry, slab.terms, slab.spent, slab.left, slab.spent, self._now_s()))
+        self._begin(self._settle(slab.terms.id))
 
-    def _wait(self, lease: str, settlement: Settlement, requests: int) -> None:
+    def _adopt(self, now_s: float) -> None:
+        """Take over what workers left behind that are no more."""
+        for entry, terms, spent, unspent in self._journal.orphans():
+            self._wait(_Ending(entry, terms, spent, unspent, spent, now_s, is_orphan=True))
+
+    def _wait(self, ending: _Ending) -> None:
         if len(self._waiting) >= _MOST_WAITING:
-            oldest = next(iter(self._waiting))
-            self._lose(oldest, self._waiting[oldest][1])
-        self._waiting[lease] = (settlement, requests, self._now_s())
+            self._lose(next(iter(self._waiting)))
+        self._waiting[ending.terms.id] = ending
 
     async def _settle_all(self, leases: Iterable[str]) -> None:
         await asyncio.gather(*(self._settle(lease) for lease in leases))
 
     async def _settle(self, lease: str) -> None:
-        waiting = self._waiting.get(lease)
-        if waiting is None:
+        ending = self._waiting.get(lease)
+        if ending is None:
             return
         try:
-            await self._store.settle(waiting[0])
+            outcome = await self._store.amend(ending.amendment(self._now_s()))
         except DependencyError:
             return
-        self._waiting.pop(lease, None)
-
-    def _lose(self, lease: str, requests: int) -> None:
+        if self._waiting.get(lease) is not ending:  # somebody else was told so meanwhile
+            return
+        if outcome is AmendOutcome.UNKNOWN and ending.spent:
+            self._lose(lease)
+            return
+        if ending.is_orphan and outcome is AmendOutcome.DONE:
+            self._observe(LeaseResult.SPENT, ending.spent)
+            self._observe(LeaseResult.RETURNED, ending.unspent)
         del self._waiting[lease]
-        self._observe(LeaseResult.LOST, requests)
+        ending.entry.clear()
+
+    def _lose(self, lease: str) -> None:
+        ending = self._waiting.pop(lease)
+        ending.entry.clear()
+        self._observe(LeaseResult.LOST, ending.requests)
 
     def _begin(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)

@@ -1,21 +1,21 @@
 """What a lease is: requests of a kind paid for ahead of need, and what is said when they are over.
 
-Owns the terms on which slabs are taken (`docs/decisions/0012-leases.md` says why these hold) and the reference of
-how one is settled, `lua/settle.lua` must say the same. Does not own who holds slabs (`leased`). Pure.
+Owns the terms on which slabs are taken (`docs/decisions/0012-leases.md` says why these hold) and what their end is.
+Does not own who holds slabs (`leased`), nor how the end is counted (`amending`). Pure.
 
-How it counts: a slab of n requests is an acquisition of n times each charge, under an id of its own. Settling it
-gives back what was not spent and counts the usage of what was. It is done once: what is remembered under the id
-becomes `SETTLED`, and whoever comes later, be it the grant itself, finds that.
+How it counts: a slab of n requests is an acquisition of n times each charge, under an id of its own. Its end is an
+amendment: it gives back what was not spent and counts the usage of what was. It is done once: what is remembered
+under the id becomes `SETTLED`, and whoever comes later, be it the grant itself, finds that.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
-from typing import NamedTuple, Protocol
+from collections.abc import Sequence
+from dataclasses import replace
 
 from tallygate.limits.algorithms import period_us
-from tallygate.limits.keys import ALLOWED, Place, places, usage_field
+from tallygate.limits.amendment import Amendment, Change, MeterChange
+from tallygate.limits.keys import COUNTED, places
 from tallygate.limits.limit import Limit, LimitKind, OnExceed
-from tallygate.limits.limiter import Acquisition, Charge, Limiter
+from tallygate.limits.limiter import Acquisition, Charge
 
 RATE_LEASE_US = 200_000
 """Units of a leased rate are spent at most so long after they were charged."""
@@ -24,71 +24,12 @@ SMALLEST = 8
 """Requests: fewer cost more to take and to settle than to ask for."""
 
 LARGEST = 2**14
-SETTLED = ""
+
+SLAB_KNOWN_S = 86_400
+"""A slab is known by its id until it is settled, and so long at most."""
+
 _LEAST_BURST = 20
 _SHARE, _SHARE_OF_RATE = 100, 10
-
-
-class Back(NamedTuple):
-    """Units that go back to a quota, in the period that ends at `end_us`, or to credits, whatever the time."""
-
-    place: Place
-    kind: LimitKind
-    units: int
-    end_us: int
-
-
-class Settlement(NamedTuple):
-    """The end of the slab taken under the id `lease`: `usage` are units by field of the bucket of `minute`."""
-
-    customer: str
-    lease: str
-    backs: tuple[Back, ...]
-    minute: int
-    usage: tuple[tuple[str, int], ...]
-
-
-class LeaseStore(Limiter, Protocol):
-    """Counters that slabs can be taken from."""
-
-    async def settle(self, settlement: Settlement) -> bool:
-        """Settle a slab, once; return False when it was before.
-
-        A slab that the store does not know, for it was never granted or is forgotten, gives nothing back, and will
-        not be granted any more. Raises LimiterUnavailableError when the store does not answer in time.
-        """
-        ...
-
-
-@dataclass(slots=True)
-class Settled:
-    """What settling writes: texts by record and field, units by field of the bucket; `is_new` unless it was before."""
-
-    is_new: bool
-    writes: dict[Place, str] = field(default_factory=dict)
-    usage: dict[str, int] = field(default_factory=dict)
-
-
-def settle(settlement: Settlement, read: Callable[[Place], str | None], now_us: int, known: str | None) -> Settled:
-    """Return what settling comes to; `known` is what is remembered under the slab's id."""
-    if known == SETTLED:
-        return Settled(is_new=False)
-    settled = Settled(is_new=True, usage=dict(settlement.usage))
-    for back in settlement.backs if known is not None else ():
-        text = _less(back, read(back.place), now_us)
-        if text is not None:
-            settled.writes[back.place] = text
-    return settled
-
-
-def _less(back: Back, stored: str | None, now_us: int) -> str | None:
-    """Return the counter without the units; None where they are not in it any more."""
-    if stored is None:
-        return None
-    used, _, end_us = stored.partition(":")
-    if end_us and not now_us < back.end_us <= int(end_us):
-        return None
-    return f"{max(0, int(used) - back.units)}" + (f":{end_us}" if end_us else "")
 
 
 def leased_burst(amount: int, window_us: int, burst: int) -> int | None:
@@ -102,9 +43,13 @@ def leased_burst(amount: int, window_us: int, burst: int) -> int | None:
 
 
 def may_lease(acquisition: Acquisition) -> bool:
-    """Say whether requests of this kind can be paid for ahead: every limit says so, and one costs something."""
+    """Say whether requests of this kind can be paid for ahead: every limit says so, one costs something, no receipt."""
     charges = acquisition.charges
-    return all(_may_lease(charge.limit) for charge in charges) and any(charge.cost for charge in charges)
+    return (
+        not acquisition.receipt_s
+        and all(_may_lease(charge.limit) for charge in charges)
+        and any(charge.cost for charge in charges)
+    )
 
 
 def slab_size(demand: float, charges: Sequence[Charge], remaining: Sequence[int], workers: int) -> int:
@@ -123,7 +68,7 @@ def slab_request(acquisition: Acquisition, requests: int) -> Acquisition:
         Charge(replace(charge.limit, on_exceed=OnExceed.DENY, ceiling=None), charge.cost * requests)
         for charge in acquisition.charges
     )
-    return Acquisition(acquisition.subject, charges)
+    return Acquisition(acquisition.subject, charges, known_s=SLAB_KNOWN_S)
 
 
 def period_ends(acquisition: Acquisition, at_us: int) -> tuple[int, ...]:
@@ -132,23 +77,36 @@ def period_ends(acquisition: Acquisition, at_us: int) -> tuple[int, ...]:
     return tuple(0 if calendar is None else period_us(calendar, at_us)[1] for calendar in calendars)
 
 
-def settlement(
-    acquisition: Acquisition, lease: str, *, spent: int, unspent: int, ends_us: tuple[int, ...], minute: int
-) -> Settlement:
-    """Return the end of a slab of which so many requests were spent."""
-    where = places(acquisition)
-    backs = tuple(
-        Back(place[0], charge.limit.kind, charge.cost * unspent, end_us)
-        for place, charge, end_us in zip(where, acquisition.charges, ends_us, strict=True)
-        if charge.cost and unspent and charge.limit.kind is not LimitKind.RATE
+def lease_terms(acquisition: Acquisition, lease: str, *, ends_us: tuple[int, ...], minute: int) -> Amendment:
+    """Return what each request of a slab taken under the id `lease` gives back if unspent, and its usage if spent."""
+    changes = tuple(
+        Change(charge.limit.kind, *place[0], -charge.cost, end_us=end_us, own=charge.cost)
+        for place, charge, end_us in zip(places(acquisition), acquisition.charges, ends_us, strict=True)
+        if charge.cost and charge.limit.kind is not LimitKind.RATE
     )
-    subject, route = acquisition.subject, acquisition.route
-    usage = tuple(
-        (f"{usage_field(subject, meter, route)}|{ALLOWED}", units * spent)
-        for meter, units in acquisition.usage
-        if units and spent
+    subject = acquisition.subject
+    return Amendment(
+        customer=subject.customer,
+        id=lease,
+        subscription=subject.subscription,
+        plan=acquisition.plan,
+        family=subject.family,
+        route=acquisition.route,
+        entry=COUNTED,
+        minute=minute,
+        changes=changes,
+        usage=tuple(MeterChange(meter, units, 0) for meter, units in acquisition.usage if units),
+        is_slab=True,
     )
-    return Settlement(subject.customer, lease, backs, minute, usage)
+
+
+def settlement(terms: Amendment, *, spent: int, unspent: int, is_late: bool = False) -> Amendment:
+    """Return the end of a slab on these terms, of which so many requests were spent."""
+    changes = (
+        change._replace(units=change.units * unspent, own=change.own * unspent) for change in terms.changes if unspent
+    )
+    usage = (each._replace(allowed=each.allowed * spent) for each in terms.usage if spent)
+    return replace(terms, changes=tuple(changes), usage=tuple(usage), is_late=is_late)
 
 
 def _may_lease(limit: Limit) -> bool:

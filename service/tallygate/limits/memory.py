@@ -7,16 +7,30 @@ beyond `max_records` of a kind the one written longest ago is, which gives its s
 """
 
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import TypeVar
 
 from tallygate.core.clock import Clock
 from tallygate.limits.algorithms import instant, microseconds
-from tallygate.limits.judgement import NEVER, Judgement, judge
-from tallygate.limits.keys import EXPIRY_FIELD, Place, first_use_key, holder, holding_key, idempotency_key
-from tallygate.limits.leases import SETTLED, Settlement, settle
-from tallygate.limits.limiter import IDEMPOTENCY_TTL_S, Acquisition, Subject, Verdict
+from tallygate.limits.amending import SETTLED, amend, settled_until_ms
+from tallygate.limits.amendment import Amendment, AmendOutcome
+from tallygate.limits.judgement import Judgement, judge, needed_id, reported
+from tallygate.limits.keys import (
+    EXPIRY_FIELD,
+    NEVER,
+    Place,
+    due_member,
+    first_use_key,
+    holder,
+    holding_key,
+    idempotency_key,
+    receipt_key,
+    report_key,
+)
+from tallygate.limits.limiter import REPORT_TTL_S, Acquisition, Subject, Verdict
+from tallygate.limits.receipt import Receipt
+from tallygate.limits.receipt_form import GIVEN_BACK_WITHIN_S
 
 _MINUTE_US = 60_000_000
 _Kept = TypeVar("_Kept")
@@ -32,10 +46,13 @@ class MemoryLimiter:
         self._max_minutes = max_minutes
         self._records: OrderedDict[str, dict[str, str]] = OrderedDict()
         self._remembered: OrderedDict[str, tuple[int, str]] = OrderedDict()
+        self._receipts: OrderedDict[str, tuple[int, bytes]] = OrderedDict()
         self._held: OrderedDict[str, tuple[int, tuple[str, ...]]] = OrderedDict()
         self._first_used_us: OrderedDict[str, int] = OrderedDict()
         self.usage: dict[int, dict[str, int]] = {}
-        """Units by minute since 1970 and by `subscription|family|meter|route|outcome`."""
+        """Units by minute since 1970 and by `keys.usage_field`."""
+        self.due: OrderedDict[str, int] = OrderedDict()
+        """When the receipts that are to be given back are over, ms since 1970, by `keys.due_member`."""
 
     async def acquire(self, acquisition: Acquisition) -> Verdict:
         """Consume every charge or none."""
@@ -45,6 +62,45 @@ class MemoryLimiter:
             self._write(judgement, now_us)
             self._remember(acquisition, judgement, now_us // 1000)
         return judgement.verdict
+
+    async def report(self, acquisition: Acquisition) -> Verdict:
+        """Consume every charge whether it fits or not."""
+        now_us = self._now_us()
+        now_ms, key = now_us // 1000, report_key(acquisition.subject.customer, needed_id(acquisition.idempotency_key))
+        earlier = self._known(key, now_ms)
+        judgement = judge(reported(acquisition), self._reader(now_ms), now_us, earlier, is_report=True)
+        if earlier is None:
+            self._write(judgement, now_us)
+            self._keep(self._remembered, key, judgement.remembered, now_ms + REPORT_TTL_S * 1000, now_ms)
+        return judgement.verdict
+
+    async def receipt(self, customer: str, receipt_id: str) -> Receipt | None:
+        """Return the receipt that a request of this customer left; None when there is none, or it was settled."""
+        text = self._found(self._receipts, receipt_key(customer, receipt_id), self._now_us() // 1000)
+        return Receipt.parse(customer, receipt_id, text) if text else None
+
+    async def amend(self, amendment: Amendment) -> AmendOutcome:
+        """Change what was charged, and count the difference as usage, once."""
+        now_us, customer = self._now_us(), amendment.customer
+        now_ms, known = now_us // 1000, self._once(amendment, now_us // 1000)
+
+        def read(place: Place) -> str | None:
+            return self._read(place.key, now_ms).get(place.field)
+
+        amended = amend(amendment, read, now_us, known)
+        if amended.is_over:
+            for place, text in amended.writes.items():
+                self._records.setdefault(place.key, {})[place.field] = text
+            self._bound(self._records)
+            self._count(amended.usage, now_us // _MINUTE_US)
+            until_ms = settled_until_ms(amendment, now_ms)
+            if amendment.is_slab:
+                self._keep(self._remembered, idempotency_key(customer, amendment.id), SETTLED, until_ms, now_ms)
+            else:
+                self._keep(self._receipts, receipt_key(customer, amendment.id), b"", until_ms, now_ms)
+            if amendment.is_due:
+                self.due.pop(due_member(customer, amendment.id), None)
+        return amended.outcome
 
     async def peek(self, acquisition: Acquisition) -> Verdict:
         """Say what `acquire` would answer now, and change nothing."""
@@ -69,22 +125,6 @@ class MemoryLimiter:
             self._bound(self._first_used_us)
         return instant(self._first_used_us[key]) if key in self._first_used_us else None
 
-    async def settle(self, settlement: Settlement) -> bool:
-        """Settle a slab, once; return False when it was before."""
-        now_us = self._now_us()
-        now_ms, key = now_us // 1000, idempotency_key(settlement.customer, settlement.lease)
-
-        def read(place: Place) -> str | None:
-            return self._read(place.key, now_ms).get(place.field)
-
-        settled = settle(settlement, read, now_us, self._known(key, now_ms))
-        if settled.is_new:
-            for place, text in settled.writes.items():
-                self._records[place.key][place.field] = text
-            self._count(settled.usage, settlement.minute)
-            self._keep(self._remembered, key, SETTLED, IDEMPOTENCY_TTL_S, now_ms)
-        return settled.is_new
-
     def record(self, key: str) -> dict[str, str]:
         """Return a copy of a record's fields, as Redis would hold them; of a set of holds the members."""
         return dict(self._read(key, self._now_us() // 1000))
@@ -95,12 +135,24 @@ class MemoryLimiter:
         if acquisition.idempotency_key is not None:
             key = idempotency_key(acquisition.subject.customer, acquisition.idempotency_key)
             earlier = self._known(key, now_ms)
-        return judge(acquisition, lambda key: self._read(key, now_ms), now_us, earlier)
+        return judge(acquisition, self._reader(now_ms), now_us, earlier)
+
+    def _reader(self, now_ms: int) -> Callable[[str], Mapping[str, str]]:
+        return lambda key: self._read(key, now_ms)
+
+    def _once(self, amendment: Amendment, now_ms: int) -> str | bytes | None:
+        """Return what is kept under the id of an amendment."""
+        if amendment.is_slab:
+            return self._known(idempotency_key(amendment.customer, amendment.id), now_ms)
+        return self._found(self._receipts, receipt_key(amendment.customer, amendment.id), now_ms)
 
     def _known(self, key: str, now_ms: int) -> str | None:
         """Return what is remembered of a request, None for nothing."""
-        until_ms, outcomes = self._remembered.get(key, (0, ""))
-        return outcomes if until_ms > now_ms else None
+        return self._found(self._remembered, key, now_ms)
+
+    def _found(self, kept: Mapping[str, tuple[int, _Kept]], key: str, now_ms: int) -> _Kept | None:
+        found = kept.get(key)
+        return None if found is None or found[0] <= now_ms else found[1]
 
     def _read(self, key: str, now_ms: int) -> Mapping[str, str]:
         """Return a record, and forget it if its time is over."""
@@ -130,14 +182,22 @@ class MemoryLimiter:
         if acquisition.idempotency_key is None:
             return
         request = acquisition.subject.customer, acquisition.idempotency_key
-        self._keep(self._remembered, idempotency_key(*request), judgement.remembered, IDEMPOTENCY_TTL_S, now_ms)
+        until_ms = now_ms + acquisition.known_s * 1000
+        self._keep(self._remembered, idempotency_key(*request), judgement.remembered, until_ms, now_ms)
         if judgement.held:
-            self._keep(self._held, holding_key(*request), judgement.held, judgement.held_s, now_ms)
+            self._keep(self._held, holding_key(*request), judgement.held, now_ms + judgement.held_s * 1000, now_ms)
+        if judgement.receipt:
+            over_ms = now_ms + acquisition.receipt_s * 1000
+            until_ms = over_ms + (GIVEN_BACK_WITHIN_S * 1000 if acquisition.unsettled else 0)
+            self._keep(self._receipts, receipt_key(*request), judgement.receipt, until_ms, now_ms)
+            if acquisition.unsettled:
+                self.due[due_member(*request)] = over_ms
+                self._bound(self.due)
 
     def _keep(
-        self, kept: OrderedDict[str, tuple[int, _Kept]], key: str, what: _Kept, lasts_s: int, now_ms: int
+        self, kept: OrderedDict[str, tuple[int, _Kept]], key: str, what: _Kept, until_ms: int, now_ms: int
     ) -> None:
-        kept[key] = (now_ms + lasts_s * 1000, what)
+        kept[key] = (until_ms, what)
         kept.move_to_end(key)
         self._bound(kept)
         while next(iter(kept.values()))[0] <= now_ms:

@@ -8,20 +8,22 @@ script itself ("stale"), and made ready anew. For one event loop.
 
 from collections.abc import Iterable
 
-from tallygate.limits.keys import idempotency_prefix
 from tallygate.limits.limiter import Acquisition
 from tallygate.limits.present import Present
 from tallygate.limits.script import Call, Form, Mode
 from tallygate.storage.redis_pipeline import pack_command
 
 _KEPT = 10_000
-_NO_ID = "-"
+_LENGTHS = 4
+"""Ids of so many lengths are kept ready: Envoy's have 36 letters, a decision's 32."""
+_NO_LETTER = "\x01"
+"""Stands for each letter of an id. Where it is elsewhere too, the bytes do not fit together, and are not kept."""
 
 
 class ReadyCall:
     """One acquisition as bytes, but for the id of the request."""
 
-    __slots__ = ("_acquisition", "_after", "_before", "_digest", "_form", "_plain", "_prefix", "_present")
+    __slots__ = ("_acquisition", "_digest", "_form", "_pieces", "_plain", "_present")
 
     def __init__(self, acquisition: Acquisition, digest: bytes, present: Present) -> None:
         """Lay it out; raise ValueError for what cannot be counted exactly. `digest` is the script's, in hexadecimal."""
@@ -29,8 +31,8 @@ class ReadyCall:
         self._digest = digest
         self._present = present
         self._form = Form(acquisition)
-        self._prefix = idempotency_prefix(acquisition.subject.customer).encode()
-        self._before = self._after = self._plain = b""
+        self._plain = b""
+        self._pieces: dict[int, list[bytes]] = {}
 
     def is_of(self, acquisition: Acquisition) -> bool:
         """Say whether this is that acquisition's, whatever the request's id."""
@@ -40,20 +42,21 @@ class ReadyCall:
             and own.subject is acquisition.subject
             and own.usage is acquisition.usage
             and own.route is acquisition.route
+            and own.plan is acquisition.plan
+            and own.receipt_s == acquisition.receipt_s
+            and own.unsettled is acquisition.unsettled
         )
 
     def command(self, mode: Mode, request_id: str | None) -> bytes:
         """Return the bytes that run it by the script's digest."""
-        if mode == "peek" or self._form.has_holds:
-            keys, arguments = self.call(mode, request_id)
-            return pack_command((b"EVALSHA", self._digest, len(keys), *keys, *arguments))
+        if mode != "acquire":
+            return self._packed(mode, request_id)
         if request_id is None:
-            if not self._plain:
-                self._plain = self._packed(None)
+            self._plain = self._plain or self._packed(mode, None)
             return self._plain
-        if not self._before:
-            self._before, _, self._after = self._packed(_NO_ID).partition(self._key(_NO_ID.encode()))
-        return self._before + self._key(request_id.encode()) + self._after
+        name = request_id.encode()
+        pieces = self._pieces.get(len(name))
+        return self._cut(request_id, name) if pieces is None else name.join(pieces)
 
     def call(self, mode: Mode, request_id: str | None) -> Call:
         """Return its KEYS and ARGV."""
@@ -61,14 +64,22 @@ class ReadyCall:
 
     def renew(self) -> None:
         """Forget the bytes: a period they name is over."""
-        self._before = self._after = self._plain = b""
+        self._pieces.clear()
+        self._plain = b""
 
-    def _packed(self, request_id: str | None) -> bytes:
-        keys, arguments = self.call("acquire", request_id)
+    def _cut(self, request_id: str, name: bytes) -> bytes:
+        """Return the bytes for this id, and keep what goes between ids of its length, which stand in them too."""
+        packed = self._packed("acquire", request_id)
+        if name and len(self._pieces) < _LENGTHS:
+            no_name = _NO_LETTER * len(name)
+            pieces = self._packed("acquire", no_name).split(no_name.encode())
+            if name.join(pieces) == packed:
+                self._pieces[len(name)] = pieces
+        return packed
+
+    def _packed(self, mode: Mode, request_id: str | None) -> bytes:
+        keys, arguments = self.call(mode, request_id)
         return pack_command((b"EVALSHA", self._digest, len(keys), *keys, *arguments))
-
-    def _key(self, request_id: bytes) -> bytes:
-        return b"$%d\r\n%b%b\r\n" % (len(self._prefix) + len(request_id), self._prefix, request_id)
 
 
 class ReadyCalls:

@@ -22,10 +22,14 @@ from typing import Any, TypeAlias
 from tallygate.core.clock import Clock, SystemClock
 from tallygate.core.errors import LimiterUnavailableError
 from tallygate.limits.algorithms import instant
-from tallygate.limits.leases import Settlement
+from tallygate.limits.amend_script import AMEND_OUTCOMES, amend_request
+from tallygate.limits.amendment import Amendment, AmendOutcome
+from tallygate.limits.judgement import needed_id, reported
+from tallygate.limits.keys import receipt_key
 from tallygate.limits.limiter import Acquisition, Subject, Verdict
 from tallygate.limits.present import Present
-from tallygate.limits.ready import ReadyCalls
+from tallygate.limits.ready import ReadyCall, ReadyCalls
+from tallygate.limits.receipt import Receipt
 from tallygate.limits.script import (
     Call,
     Mode,
@@ -34,7 +38,6 @@ from tallygate.limits.script import (
     is_stale,
     now_us,
     release_request,
-    settle_request,
     verdict,
 )
 from tallygate.storage.redis_pipeline import Answer, ReplyError, pack_command
@@ -72,7 +75,7 @@ class RedisLimiter:
         self._acquire = _Script(scripts.acquire)
         self._release = _Script(scripts.release)
         self._first_use = _Script(scripts.first_use)
-        self._settle = _Script(scripts.settle)
+        self._amend = _Script(scripts.amend)
         self._present = Present(clock or SystemClock())
         self._ready = ReadyCalls(self._acquire.digest, self._present)
 
@@ -86,11 +89,35 @@ class RedisLimiter:
         if isinstance(answer, bytes) and not is_stale(answer):
             self._observe(monotonic() - began_s)
             return verdict(acquisition, answer)
-        return await self._until_fresh("acquire", acquisition, ends_s, answer)
+        return await self._until_fresh("acquire", ready, acquisition, ends_s, answer)
 
     async def peek(self, acquisition: Acquisition) -> Verdict:
         """Say what `acquire` would answer now, and change nothing."""
-        return await self._until_fresh("peek", acquisition, self._ends_s())
+        return await self._until_fresh("peek", self._ready.of(acquisition), acquisition, self._ends_s())
+
+    async def report(self, acquisition: Acquisition) -> Verdict:
+        """Consume every charge whether it fits or not."""
+        needed_id(acquisition.idempotency_key)
+        asked = reported(acquisition)
+        # Reports are made one by one: nothing of theirs is worth keeping.
+        ready = ReadyCall(asked, self._acquire.digest, self._present)
+        return await self._until_fresh("report", ready, asked, self._ends_s())
+
+    async def receipt(self, customer: str, receipt_id: str) -> Receipt | None:
+        """Return the receipt that a request of this customer left; None when there is none, or it was settled."""
+        answer = await self._ask(pack_command((b"GET", receipt_key(customer, receipt_id))), self._ends_s(), customer)
+        if isinstance(answer, ReplyError):
+            raise LimiterUnavailableError(f"redis refuses: {answer}") from answer
+        if isinstance(answer, Exception):
+            raise answer
+        try:
+            return Receipt.parse(customer, receipt_id, answer) if isinstance(answer, bytes) and answer else None
+        except ValueError as error:
+            raise LimiterUnavailableError(f"redis has something else: {error}") from error
+
+    async def amend(self, amendment: Amendment) -> AmendOutcome:
+        """Change what was charged, and count the difference as usage, once."""
+        return AMEND_OUTCOMES[await self._run_once(self._amend, amend_request(amendment), amendment.customer)]
 
     async def release(self, subject: Subject, request_id: str) -> None:
         """End the request's holds on all its concurrency limits."""
@@ -102,10 +129,6 @@ class RedisLimiter:
         at_us: int | None = await self._run_once(self._first_use, asked, subject.customer)
         return None if at_us is None else instant(at_us)
 
-    async def settle(self, settlement: Settlement) -> bool:
-        """Settle a slab, once; return False when it was before."""
-        return bool(await self._run_once(self._settle, settle_request(settlement), settlement.customer))
-
     async def close(self) -> None:
         """Give calls under way the deadline to end, then cut them off."""
         await self._close()
@@ -113,9 +136,11 @@ class RedisLimiter:
     def _ends_s(self) -> float:
         return monotonic() + self._deadline_s
 
-    async def _until_fresh(self, mode: Mode, acquisition: Acquisition, ends_s: float, answer: Answer = None) -> Verdict:
+    async def _until_fresh(
+        self, mode: Mode, ready: ReadyCall, acquisition: Acquisition, ends_s: float, answer: Answer = None
+    ) -> Verdict:
         """Ask until no period is over; `answer` is what was answered already."""
-        ready, request_id = self._ready.of(acquisition), acquisition.idempotency_key
+        request_id = acquisition.idempotency_key
         ask = partial(self._ask, ends_s=ends_s, tag=acquisition.subject.customer)
         call, began_s = partial(ready.call, mode, request_id), ends_s - self._deadline_s
         for _ in range(_TRIES):

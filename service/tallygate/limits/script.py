@@ -10,27 +10,41 @@ from functools import lru_cache
 from importlib.resources import files
 from typing import Literal
 
-from tallygate.limits.judgement import OUTCOMES
+from tallygate.limits.judgement import OUTCOMES, entry_of, needed_id
 from tallygate.limits.keys import (
     ALLOWED,
+    COUNTED,
     EXPIRY_FIELD,
     OVERAGE,
+    Owner,
     Place,
+    due_key,
+    due_member,
     first_use_key,
     holder,
     holding_key,
     idempotency_key,
+    index_key,
     places,
-    usage_bucket,
+    receipt_key,
+    report_key,
     usage_field,
     usage_prefix,
 )
-from tallygate.limits.leases import Settlement
 from tallygate.limits.limit import EXACT_INTEGER, Limit, LimitKind, unenforceable
-from tallygate.limits.limiter import IDEMPOTENCY_TTL_S, Acquisition, Charge, LimitState, Subject, Verdict
+from tallygate.limits.limiter import (
+    REPORT_TTL_S,
+    Acquisition,
+    Charge,
+    LimitOutcome,
+    LimitState,
+    Subject,
+    Verdict,
+)
 from tallygate.limits.present import Present
+from tallygate.limits.receipt_form import GIVEN_BACK_WITHIN_S, receipt_head
 
-Mode = Literal["acquire", "peek"]
+Mode = Literal["acquire", "peek", "report"]
 Call = tuple[list[str], list[str | bytes]]
 """KEYS and ARGV of a script."""
 
@@ -42,7 +56,7 @@ def _lua(name: str) -> str:
 ACQUIRE_LUA = _lua("acquire.lua")
 RELEASE_LUA = _lua("release.lua")
 FIRST_USE_LUA = _lua("first_use.lua")
-SETTLE_LUA = _lua("settle.lua")
+AMEND_LUA = _lua("amend.lua")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,11 +66,11 @@ class Scripts:
     acquire: str = ACQUIRE_LUA
     release: str = RELEASE_LUA
     first_use: str = FIRST_USE_LUA
-    settle: str = SETTLE_LUA
+    amend: str = AMEND_LUA
 
 
 _SECOND_US = 1_000_000
-_KINDS = {LimitKind.RATE: 1, LimitKind.QUOTA: 2, LimitKind.CREDITS: 3, LimitKind.CONCURRENCY: 4}
+KIND_NUMBERS = {LimitKind.RATE: 1, LimitKind.QUOTA: 2, LimitKind.CREDITS: 3, LimitKind.CONCURRENCY: 4}
 _FOUND = (0, 0, 0, 0)
 """Room for what the script finds out of a charge."""
 _HELD = LimitKind.CONCURRENCY
@@ -65,6 +79,7 @@ _ZERO, _YES, _STALE = b"012"
 _FLAGS = 2
 _made = tuple.__new__
 _TEXTS_AT = 6
+_MODES: dict[Mode, int] = {"acquire": 0, "peek": 1, "report": 2}
 _NEVER = -1
 
 
@@ -92,13 +107,16 @@ class Form:
 
     def call(self, mode: Mode, request_id: str | None, present: Present) -> Call:
         """Return KEYS and ARGV of `acquire.lua`."""
-        return self._keys(request_id), self._arguments(mode, request_id, present)
+        keys, arguments = self._keys(mode, request_id), self._arguments(mode, request_id, present)
+        if mode == "acquire" and self._acquisition.receipt_s:
+            self._add_receipt(keys, arguments, request_id, present)
+        return keys, arguments
 
-    def _keys(self, request_id: str | None) -> list[str]:
+    def _keys(self, mode: Mode, request_id: str | None) -> list[str]:
         customer = self._acquisition.subject.customer
         found = [usage_prefix(customer), *self._records]
         if request_id is not None:
-            found.append(idempotency_key(customer, request_id))
+            found.append((report_key if mode == "report" else idempotency_key)(customer, request_id))
             if self.has_holds:
                 found.append(holding_key(customer, request_id))
         return found
@@ -106,9 +124,20 @@ class Form:
     def _arguments(self, mode: Mode, request_id: str | None, present: Present) -> list[str | bytes]:
         numbers = self._numbers(mode, request_id, present)
         members = [holder(request_id) for charge in self._acquisition.charges if charge.limit.kind is _HELD]
-        texts = (*self._counted, *members, *self._usage())
-        packed = struct.pack(f"<{len(numbers)}d", *numbers) + "".join(f"{text}\0" for text in texts).encode()
-        return ["<" + "d" * len(numbers) + "s" * len(texts), packed]
+        index = index_key(self._acquisition.subject.customer)
+        texts = (*self._counted, *members, index, *self._usage(is_report=mode == "report"))
+        return packed_arguments(numbers, texts)
+
+    def _add_receipt(
+        self, keys: list[str], arguments: list[str | bytes], request_id: str | None, present: Present
+    ) -> None:
+        asked = self._acquisition
+        request = asked.subject.customer, needed_id(request_id)
+        keys.append(receipt_key(*request))
+        arguments += (receipt_head(asked, self._charged, present.balance), f"{asked.receipt_s * 1000}")
+        if asked.unsettled:
+            keys.append(due_key(asked.subject.customer))
+            arguments += (due_member(*request), f"{GIVEN_BACK_WITHIN_S * 1000}")
 
     def _add(self, place: Place, *, is_field: bool) -> None:
         fields = self._fields.setdefault(place.key, [EXPIRY_FIELD] if is_field else [])
@@ -117,8 +146,9 @@ class Form:
 
     def _numbers(self, mode: Mode, request_id: str | None, present: Present) -> list[int]:
         asked = self._acquisition
-        remember_ms = 0 if request_id is None else IDEMPOTENCY_TTL_S * 1000
-        numbers = [int(mode == "peek"), len(self._records), len(asked.charges), len(asked.usage), remember_ms]
+        lives_s = REPORT_TTL_S if mode == "report" else asked.known_s
+        remember_ms = 0 if request_id is None else lives_s * 1000
+        numbers = [_MODES[mode], len(self._records), len(asked.charges), len(asked.usage), remember_ms]
         numbers += (
             int(self._is_rare),
             0,
@@ -131,7 +161,7 @@ class Form:
             member += limit.kind is _HELD
             text = member if limit.kind is _HELD else self._text(where[0])
             entry = self._entries.get(limit.meter, 0)
-            numbers += (_KINDS[limit.kind], record, text, int(limit.is_shadow), entry, charge.cost)
+            numbers += (KIND_NUMBERS[limit.kind], record, text, int(limit.is_shadow), entry, charge.cost)
             numbers += (*_terms(limit, present), *_FOUND)
         numbers += (units for _, units in asked.usage)
         for charge, where in zip(asked.charges, self._charged, strict=True):
@@ -157,10 +187,21 @@ class Form:
             before += len(fields)
         raise KeyError(place)
 
-    def _usage(self) -> list[str]:
+    def _usage(self, *, is_report: bool) -> list[str]:
         asked = self._acquisition
-        names = (usage_field(asked.subject, meter, asked.route) for meter, _ in asked.usage)
-        return [f"{name}|{outcome}" for name in names for outcome in (ALLOWED, OVERAGE)]
+        entry, at = entry_of(asked) if is_report else (COUNTED, "")
+        owner = Owner(asked.subject.subscription, asked.plan, asked.subject.family)
+        return [
+            usage_field(owner, meter, outcome, asked.route, entry=entry, at=at)
+            for meter, _ in asked.usage
+            for outcome in (ALLOWED, OVERAGE)
+        ]
+
+
+def packed_arguments(numbers: Sequence[int], texts: Sequence[str]) -> list[str | bytes]:
+    """Return numbers and texts as the scripts unpack them: how they are packed, and themselves."""
+    packed = struct.pack(f"<{len(numbers)}d", *numbers) + "".join(f"{text}\0" for text in texts).encode()
+    return ["<" + "d" * len(numbers) + "s" * len(texts), packed]
 
 
 def release_request(subject: Subject, request_id: str) -> Call:
@@ -171,17 +212,6 @@ def release_request(subject: Subject, request_id: str) -> Call:
 def first_use_request(subject: Subject, *, is_look: bool) -> Call:
     """Return KEYS and ARGV of `first_use.lua`."""
     return [first_use_key(subject)], ["look" if is_look else "use"]
-
-
-def settle_request(settlement: Settlement) -> Call:
-    """Return KEYS and ARGV of `settle.lua`."""
-    customer, lease, backs, minute, usage = settlement
-    records = [back.place.key for back in backs]
-    arguments = [str(IDEMPOTENCY_TTL_S * 1000), str(len(backs))]
-    for back in backs:
-        arguments += (back.place.field, back.kind.value, str(back.units), str(back.end_us))
-    arguments += (text for field, units in usage for text in (field, str(units)))
-    return [idempotency_key(customer, lease), usage_bucket(customer, minute), *records], [*arguments]
 
 
 def is_stale(reply: bytes) -> bool:
@@ -203,11 +233,17 @@ def verdict(acquisition: Acquisition, reply: bytes) -> Verdict:
     at = 1
     for limit, _ in charges:
         retry_us, reset_us = told[at + 1], told[at + 2]
-        retry_s = None if retry_us == _NEVER else -(-retry_us // _SECOND_US)
         reset_s = None if reset_us == _NEVER else -(-reset_us // _SECOND_US)
         outcome = OUTCOMES[reply[_FLAGS + len(states)] - _ZERO]
+        retry_s: int | None = None
+        over = 0
+        if retry_us != _NEVER:
+            if outcome is LimitOutcome.OVERAGE:
+                over = retry_us
+            else:
+                retry_s = -(-retry_us // _SECOND_US)
         # As LimitState(...) does, without the call in between: this runs for every limit of every request.
-        states.append(_made(LimitState, (limit, outcome, told[at], retry_s, reset_s)))
+        states.append(_made(LimitState, (limit, outcome, told[at], retry_s, reset_s, over)))
         at += 3
     return Verdict(reply[0] == _YES, reply[1] == _YES, tuple(states), told[0])
 

@@ -5,14 +5,16 @@ objects, for each request of it. Owns the plain numbers a decision in memory nee
 and settled (`leased`), nor on what terms (`leases`). For one event loop; time is the caller's monotonic clock.
 """
 
+from dataclasses import replace
 from typing import TypeAlias
 
+from tallygate.limits.amendment import Amendment
+from tallygate.limits.journal import Entry
 from tallygate.limits.leases import (
     RATE_LEASE_US,
-    Settlement,
+    lease_terms,
     may_lease,
     period_ends,
-    settlement,
     slab_request,
     slab_size,
 )
@@ -33,21 +35,22 @@ _Told: TypeAlias = tuple[Limit, int, int, int, int | None]
 class Slab:
     """So many requests, paid for; `left` may be spent until `ends_s`."""
 
-    __slots__ = ("_ends_us", "_kind", "_minute", "_size", "ends_s", "lease", "left", "low")
+    __slots__ = ("_size", "at", "counts", "ends_s", "entry", "left", "low", "terms")
 
-    def __init__(self, kind: "Kind", lease: str, size: int, sent_s: float, granted_us: int) -> None:
+    def __init__(
+        self, kind: "Kind", terms: Amendment, entry: Entry, size: int, *, sent_s: float, granted_us: int
+    ) -> None:
         """Take what was granted at `granted_us` by Redis's clock, and asked for no later than at `sent_s`.
 
         Redis's time is at most `granted_us` and what has passed since `sent_s`: by that the slab ends with its minute
-        and its periods.
+        and its periods. `terms` are those of that instant; `counts[at]` is to be what is left, before anybody hears.
         """
-        self._kind = kind
-        self.lease = lease
+        self.terms, self.entry = terms, entry
+        self.counts, self.at = entry.counts, entry.at
         self._size = self.left = size
         self.low = size // 2
-        self._ends_us = kind.period_ends(granted_us)
-        self._minute = granted_us // _MINUTE_US
-        edge_us = min((self._minute + 1) * _MINUTE_US, *(end_us or EXACT_INTEGER for end_us in self._ends_us))
+        edges_us = (end_us or EXACT_INTEGER for end_us in kind.period_ends(granted_us))
+        edge_us = min((terms.minute + 1) * _MINUTE_US, *edges_us)
         self.ends_s = sent_s + min(kind.life_s, (edge_us - granted_us) / _SECOND_US - _MARGIN_S)
 
     @property
@@ -59,17 +62,6 @@ class Slab:
         """Say whether a request may be spent now."""
         return self.left > 0 and now_s < self.ends_s
 
-    def settlement(self) -> Settlement:
-        """Return what its end is."""
-        return settlement(
-            self._kind.acquisition,
-            self.lease,
-            spent=self.spent,
-            unspent=self.left,
-            ends_us=self._ends_us,
-            minute=self._minute,
-        )
-
 
 class Kind:
     """A kind of request, in use by one worker.
@@ -79,9 +71,9 @@ class Kind:
     """
 
     __slots__ = (
-        "_asking", "_ends_from_us", "_ends_us", "_heard_s", "_heard_us", "_pace", "_remaining", "_since_s",
-        "_told", "_told_s", "_told_us", "acquisition", "ahead", "asked", "horizon_s", "is_leased", "is_taking",
-        "life_s", "mark", "slab", "waits_until_s",
+        "_asking", "_ends_from_us", "_ends_us", "_heard_s", "_heard_us", "_pace", "_remaining", "_since_s", "_terms",
+        "_terms_end_us", "_told", "_told_s", "_told_us", "acquisition", "ahead", "asked", "horizon_s", "is_leased",
+        "is_taking", "life_s", "mark", "slab", "waits_until_s",
     )  # fmt: skip
 
     def __init__(self, acquisition: Acquisition, now_s: float) -> None:
@@ -104,6 +96,8 @@ class Kind:
         self._asking: dict[int, Acquisition] = {}
         self._ends_us: tuple[int, ...] = ()
         self._ends_from_us = 0
+        self._terms: Amendment | None = None
+        self._terms_end_us: tuple[int, ...] = ()
 
     def is_of(self, acquisition: Acquisition) -> bool:
         """Say whether this is that acquisition's kind, whatever the request's id."""
@@ -113,6 +107,8 @@ class Kind:
             and own.subject is acquisition.subject
             and own.usage is acquisition.usage
             and own.route is acquisition.route
+            and own.plan is acquisition.plan
+            and own.receipt_s == acquisition.receipt_s
         )
 
     def hear(self, verdict: Verdict, now_s: float) -> None:
@@ -174,14 +170,21 @@ class Kind:
             self._ends_us, self._ends_from_us = period_ends(self.acquisition, at_us), at_us
         return self._ends_us
 
-    def unheard(self, lease: str, size: int, sent_s: float) -> Settlement:
-        """Return the end of a slab asked for at `sent_s` whose grant was never heard of.
-
-        If it was granted, then no earlier than the time named here; a period that began since gets nothing back.
-        """
-        at_us = self._heard_us + int((sent_s - self._heard_s) * _SECOND_US)
+    def terms(self, lease: str, at_us: int) -> Amendment:
+        """Return the terms of a slab that is granted at an instant of Redis's; remembered while they last."""
         ends_us, minute = self.period_ends(at_us), at_us // _MINUTE_US
-        return settlement(self.acquisition, lease, spent=0, unspent=size, ends_us=ends_us, minute=minute)
+        made = self._terms
+        if made is None or made.minute != minute or self._terms_end_us is not ends_us:
+            made = self._terms = lease_terms(self.acquisition, lease, ends_us=ends_us, minute=minute)
+            self._terms_end_us = ends_us
+        return replace(made, id=lease)
+
+    def store_us(self, at_s: float) -> int:
+        """Return Redis's time at an instant, as far as is known: it may be later. A grant asked for then is no older.
+
+        So if its reply is not heard, a period that began since gets nothing back.
+        """
+        return self._heard_us + int((at_s - self._heard_s) * _SECOND_US)
 
     def _demand(self, now_s: float) -> float:
         """Return how many requests a horizon brings, as far as that was seen."""

@@ -1,5 +1,5 @@
---[[ Acquire every limit of one request, or none. The reference is judgement.py, with algorithms.py, credits.py and
-slots.py.
+--[[ Acquire every limit of one request, or none; or report what has happened and take it from all of them. The
+reference is judgement.py, with algorithms.py, credits.py, slots.py and receipt_form.py.
 
 Guarantees: the clock is read once; nothing is written before everything is read and judged; a refused, stale,
 repeated or peeking call writes nothing. All keys share the hash tag {customer}, so all are in one slot. Only
@@ -16,9 +16,10 @@ KEYS  1            prefix of the usage bucket; the script appends ":" and the mi
       2 .. 1+R     the records that hold the counters: hashes, and for concurrency sorted sets
       2+R          the idempotency key, if the request has one
       3+R          the key that remembers a request's holds, if it has one and a charge is concurrency
+      the last     if it leaves a receipt: the receipt, or that and the set of receipts that are given back
 
 ARGV  1            how the rest is packed: "<", a "d" for each number, an "s" for each text
-      2            numbers: 0 acquire or 1 peek; R, number of records; C, number of charges; U, number of usage
+      2            numbers: 0 acquire, 1 peek or 2 report; R, number of records; C, number of charges; U, number of usage
                    entries; how long the idempotency key lives, ms, 0 for none; 1 if any charge is of a rarer kind;
                    where the texts begin, less 1; then
             R times: number of texts of the record, its expiry counted; 0 for a sorted set
@@ -28,12 +29,16 @@ ARGV  1            how the rest is packed: "<", a "d" for each number, an "s" fo
             for each charge of credits: when more units come, and how many (0 for never); B, number of buckets;
                    then B times, in the order they are spent: record, text, amount
                    and texts, counted from 1: for each hash "x" and then its fields; for each charge of concurrency the
-                   member of its set, empty for a request without an id; then for each usage entry its fields of
-                   the bucket, for units within the amount and beyond it
+                   member of its set, empty for a request without an id; then the key of the index of buckets, which
+                   shares the slot; then for each usage entry its fields of the bucket, for units within the amount
+                   and beyond it
+      3 .. 6       only if it leaves a receipt: what that begins with; how long it can be amended, ms; only if it is
+                   given back then: its name among those, and how long it waits for that, ms
 
 Reply: "1" admitted or "0" not, "1" repeated or "0" not, the outcome of each charge; then, packed as integers of 8
       bytes, now in us since 1970 and for each charge: remaining units, us until a retry may pass, us until more
-      units are there; -1 for never. Or only "2" and now, packed: a period does not contain now; compute again.
+      units are there; -1 for never. Of an overage that is taken, units beyond the amount stand for a retry. Or only
+      "2" and now, packed: a period does not contain now; compute again.
 --]]
 
 local RATE, QUOTA, CREDITS, CONCURRENCY = 1, 2, 3, 4
@@ -46,10 +51,11 @@ local COST, AMOUNT = 6, 7             -- units; an amount of a rate is per windo
 local MOST, WINDOW = 8, 9             -- a rate's burst times window (its capacity); the window, us. Or:
 local START_AT, END_AT = 9, 10        -- units admitted at MOST; the period, or the time in which this balance holds
 local HOLD = 8                        -- concurrency: how long a request counts, us
-local TAKES, USED, FULL, SEEN_AT = 11, 12, 13, 14
+local TAKES, USED, FULL, SEEN_AT = 11, 12, 13, 14  -- TAKES: units, below 0 for none and not even a beginning
+local OVER = 14                       -- quota and credits: units beyond the amount
 local HEAD, WIDTH = 7, 14
 
-local DAY_MS, BUCKET_S = 86400000, 604800
+local DAY_MS, BUCKET_S, LARGEST = 86400000, 604800, 9007199254740991
 local NEVER = -1
 local call, packed, unpacked = redis.call, struct.pack, struct.unpack
 
@@ -59,7 +65,8 @@ local now = time[1] * 1000000 + time[2]
 local now_ms = (now - now % 1000) / 1000
 
 local n = { unpacked(ARGV[1], ARGV[2]) }
-local is_peek, records, charges, usages, remember_ms = n[1] == 1, n[2], n[3], n[4], n[5]
+local is_peek, is_report, records, charges, usages, remember_ms = n[1] == 1, n[1] == 2, n[2], n[3], n[4], n[5]
+local receipt = ARGV[3]
 local is_remembering, texts_at = remember_ms > 0, n[7]
 local needs_at = HEAD + records
 local first_charge = needs_at + records
@@ -125,40 +132,48 @@ if n[6] == 1 then
         buckets[at] = { gain_at = gain_at, gain = gain }
         for i = 1, size do
           local each = extras_at + 3 * i
-          buckets[at][i] = { record = n[each + 1], text = n[each + 2], amount = n[each + 3], used = used(n[each + 2]) }
+          buckets[at][i] = {
+            record = n[each + 1], text = n[each + 2], amount = n[each + 3], used = used(n[each + 2]), part = 0,
+          }
         end
         extras_at = extras_at + 3 + 3 * size
         n[at + USED] = used(n[at + TEXT])
         local cost, left = n[at + COST], granted(at)
         local own = cost - math.min(cost, left)
         return cost <= left + math.max(0, n[at + MOST] - n[at + USED]),
-          math.min(own, math.max(0, n[at + USED] + own - n[at + AMOUNT]))
+          math.min(own, math.max(0, own - (n[at + AMOUNT] - n[at + USED])))
       end,
 
       take = function(at)
         local cost = n[at + COST]
         for _, bucket in ipairs(buckets[at]) do
           local part = math.min(cost, math.max(0, bucket.amount - bucket.used))
-          bucket.used, bucket.is_spent = bucket.used + part, part > 0
+          bucket.used, bucket.part = bucket.used + part, part
           cost = cost - part
         end
-        n[at + USED], n[at + FULL] = n[at + USED] + cost, cost
+        n[at + USED], n[at + FULL] = math.min(LARGEST, n[at + USED] + cost), cost
       end,
 
       report = function(at, is_exceeded)
         local left, more = granted(at), buckets[at]
         local gain = more.gain > 0 and more.gain_at - now or NEVER
         local is_enough = n[at + COST] <= left + math.max(0, n[at + MOST] - n[at + USED] + more.gain)
-        return math.min(9007199254740991, left + math.max(0, n[at + AMOUNT] - n[at + USED])),
+        return math.min(LARGEST, left + math.max(0, n[at + AMOUNT] - n[at + USED])),
           is_exceeded and is_enough and gain or NEVER,
           gain
       end,
 
       write = function(at)
         for _, bucket in ipairs(buckets[at]) do
-          if bucket.is_spent then write(bucket.record, bucket.text, string.format('%d', bucket.used), math.huge) end
+          if bucket.part > 0 then write(bucket.record, bucket.text, string.format('%d', bucket.used), math.huge) end
         end
         if n[at + FULL] > 0 then write(n[at + RECORD], n[at + TEXT], string.format('%d', n[at + USED]), math.huge) end
+      end,
+
+      parts = function(at)
+        local parts = {}
+        for i, bucket in ipairs(buckets[at]) do parts[i] = packed('<d', bucket.part) end
+        return table.concat(parts)
       end,
     }
   end
@@ -218,6 +233,7 @@ end
 -- Judge every charge by itself, then all together.
 
 local outcomes, is_admitted = '', true
+local least = receipt and 0 or 1  -- what may be amended is written from now on, even if nothing is taken of it yet
 local overs  -- units beyond an enforced amount, by usage entry
 for i = 1, charges do
   local at = first_charge + (i - 1) * WIDTH
@@ -261,24 +277,30 @@ for i = 1, charges do
       end
       n[at + USED] = used
       fits = cost == 0 or cost <= n[at + MOST] - used
-      over = used + cost - amount
+      over = cost - (amount - used)
       if over < 0 then over = 0 elseif over > cost then over = cost end
     end
+    n[at + OVER] = over
   end
 
   local outcome = OK
   if n[at + IS_SHADOW] == 1 then
     if not fits or over > 0 then outcome = SHADOW_EXCEEDED end
-  elseif not fits then
-    outcome, is_admitted = EXCEEDED, false
-  elseif over > 0 then
-    outcome = OVERAGE
-    local entry = n[at + ENTRY]
-    overs = overs or {}
-    if over > (overs[entry] or 0) then overs[entry] = over end
+  else
+    if not fits then
+      outcome, is_admitted = EXCEEDED, is_report
+    elseif over > 0 then
+      outcome = OVERAGE
+    end
+    if over > 0 then
+      local entry = n[at + ENTRY]
+      overs = overs or {}
+      if over > (overs[entry] or 0) then overs[entry] = over end
+    end
+    fits = fits or is_report
   end
   outcomes = outcomes .. outcome
-  n[at + TAKES] = fits and cost or 0
+  n[at + TAKES] = fits and cost or -1
 end
 
 -- Was this request admitted before? If not it is from here on, unless it is refused or only asks.
@@ -304,7 +326,7 @@ for i = 1, charges do
   local at = first_charge + (i - 1) * WIDTH
   local kind, cost, amount = n[at + KIND], n[at + COST], n[at + AMOUNT]
   local is_exceeded = not is_admitted and string.sub(outcomes, i, i) == EXCEEDED
-  local is_taken = is_admitted and not remembered and n[at + TAKES] > 0
+  local is_taken = is_admitted and not remembered and n[at + TAKES] >= least
   local remaining, retry, reset = 0, NEVER, NEVER
 
   if kind == RATE then
@@ -312,6 +334,7 @@ for i = 1, charges do
     local level, full, seen_at = n[at + USED], n[at + FULL], n[at + SEEN_AT]
     if is_taken then
       level = level + cost * window
+      if level > capacity then level = capacity end  -- what a report pours in too much is forgotten
       full, seen_at = level, now
       if is_taking then
         local empty_at = now + (capacity + -capacity % amount) / amount  -- if it were full
@@ -334,6 +357,7 @@ for i = 1, charges do
     local used, end_at = n[at + USED], n[at + END_AT]
     if is_taken then
       used = used + cost
+      if used > LARGEST then used = LARGEST end
       if is_taking then write(n[at + RECORD], n[at + TEXT], packed('<dd', used, end_at), end_at) end
     end
     if used < amount then remaining = amount - used end
@@ -341,10 +365,12 @@ for i = 1, charges do
     if is_exceeded and cost <= n[at + MOST] then retry = end_at - now end
 
   else
+    is_taken = is_taken and cost > 0
     if is_taken then rare[kind].take(at) end
     remaining, retry, reset = rare[kind].report(at, is_exceeded)
     if is_taking and is_taken then rare[kind].write(at) end
   end
+  if is_taken and kind ~= RATE and n[at + OVER] > 0 and string.sub(outcomes, i, i) == OVERAGE then retry = n[at + OVER] end
   reply = reply .. packed('<i8i8i8', remaining, retry, reset)
 end
 if not is_taking then return reply end
@@ -368,20 +394,42 @@ end
 local minute = (now - now % 60000000) / 60000000
 local bucket = KEYS[1] .. ':' .. minute
 local fields_at = #n - 1 - 2 * usages  -- unpacking ends with where it ended
+local is_new = false
 for i = 1, usages do
   local units, over = n[units_at + i], overs and overs[i] or 0
   if over > units then over = units end
   -- A field is new if nothing was added to; only then the bucket may be.
   if units > over and call('HINCRBY', bucket, n[fields_at + 2 * i - 1], units - over) == units - over then
-    call('EXPIREAT', bucket, minute * 60 + BUCKET_S)
+    is_new = true
   end
-  if over > 0 and call('HINCRBY', bucket, n[fields_at + 2 * i], over) == over then
-    call('EXPIREAT', bucket, minute * 60 + BUCKET_S)
-  end
+  if over > 0 and call('HINCRBY', bucket, n[fields_at + 2 * i], over) == over then is_new = true end
+end
+if is_new and call('HSETNX', bucket, '#', string.format('%d', now)) == 1 then
+  call('EXPIREAT', bucket, minute * 60 + BUCKET_S)
+  call('SADD', n[fields_at], string.match(bucket, '{(.-)}') .. ':' .. minute)
 end
 
 if held and #held > 0 and is_remembering then
   call('SET', KEYS[3 + records], table.concat(held, ' '), 'PXAT', string.format('%d', now_ms + longest_us / 1000))
+end
+
+if receipt then
+  local said, over_ms, member = { receipt, '\0', packed('<d', now) }, now_ms + ARGV[4], ARGV[5]
+  for i = 1, charges do
+    local at = first_charge + (i - 1) * WIDTH
+    local kind = n[at + KIND]
+    local counted, over, end_at, own = n[at + TAKES] >= 0 and 1 or 0, 0, 0, 0
+    if kind == QUOTA then over, end_at = n[at + OVER], n[at + END_AT] end
+    if kind == CREDITS then over, own = n[at + OVER], n[at + FULL] end
+    if kind ~= CONCURRENCY then said[#said + 1] = packed('<dddd', counted, over, end_at, own) end
+    if kind == CREDITS then said[#said + 1] = rare[kind].parts(at) end
+  end
+  for i = 1, usages do
+    said[#said + 1] = packed('<d', math.min(n[units_at + i], overs and overs[i] or 0))
+  end
+  local until_ms = string.format('%d', over_ms + (ARGV[6] or 0))
+  call('SET', KEYS[member and #KEYS - 1 or #KEYS], table.concat(said), 'PXAT', until_ms)
+  if member then call('ZADD', KEYS[#KEYS], string.format('%d', over_ms), member) end
 end
 
 return reply
