@@ -6,7 +6,8 @@ from tallygate.admin.rows.plans import split_ref
 from tallygate.admin.transaction import Transaction
 from tallygate.core.errors import ConflictError, InputError, NotFoundError
 from tallygate.licenses.store import ROUTES_SUBJECT
-from tallygate.plans.codec import canonical, plan_to_document, routes_to_document
+from tallygate.plans.codec import canonical, plan_to_document
+from tallygate.plans.codec_routes import routes_to_document
 from tallygate.plans.document import Catalogue, Plan
 
 _DIGITS = 9
@@ -41,8 +42,8 @@ class Plans:
         async with self._desk.transaction() as rows:
             return await need_plan(rows, ref)
 
-    async def routes(self) -> tuple[int, list[Json]]:
-        """Return the number and the document of the routes in force; (0, []) before the first."""
+    async def routes(self) -> tuple[int, Json]:
+        """Return the number of the table in force, 0 before the first, and the table: `meters`, `routes` and more."""
         async with self._desk.transaction() as rows:
             return await rows.plans.routes()
 
@@ -135,7 +136,7 @@ async def _publish(rows: Transaction, plan: Plan, reason: str, *, is_dry_run: bo
 async def _put_routes(rows: Transaction, catalogue: Catalogue, reason: str, *, is_dry_run: bool) -> str:
     if not catalogue.has_routes:
         return "unchanged"
-    document = routes_to_document(catalogue.routes, catalogue.meters)
+    document = routes_to_document(catalogue.routes, catalogue.meters, catalogue.policies)
     version, standing = await rows.plans.routes()
     if canonical(document) == canonical(standing):
         return "unchanged"

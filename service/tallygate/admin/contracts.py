@@ -102,8 +102,8 @@ class Contracts:
         async with self._desk.transaction() as rows:
             stored, before = await need_locked(rows, ref, revision)
             check_running(stored.row, rows.now)
-            _, routes = await rows.plans.routes()
-            asked = [route["feature"] for route in routes if route.get("feature")]
+            _, table = await rows.plans.routes()
+            asked = [route["feature"] for route in table["routes"] if route.get("feature")]
             known = known_of(await _plans(rows, stored, before), asked)
             text = document if isinstance(document, str) else json.dumps(document)
             overrides = overrides_to_document(parse_overrides(text, source, known))

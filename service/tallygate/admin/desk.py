@@ -49,6 +49,12 @@ class Desk:
                 await rows.settle()
 
     @asynccontextmanager
+    async def snapshot(self) -> AsyncIterator[Transaction]:
+        """Run the block, which may only read, on everything as it is at one instant."""
+        async with self._registry.snapshot() as statements:
+            yield self._rows(statements)
+
+    @asynccontextmanager
     async def joined(self) -> AsyncIterator[Transaction]:
         """Open a transaction that every `transaction` in the block is a part of."""
         async with self._registry.session() as statements:

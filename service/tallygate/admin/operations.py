@@ -9,15 +9,21 @@ from tallygate.admin.answers import Answers
 from tallygate.admin.audit import AuditLog
 from tallygate.admin.catalogue import Plans
 from tallygate.admin.contracts import Contracts
+from tallygate.admin.corrections import Corrections
 from tallygate.admin.customers import Customers
 from tallygate.admin.desk import Desk
+from tallygate.admin.exports import Exports
+from tallygate.admin.housekeeping import Housekeeping
+from tallygate.admin.invoices import Invoices
 from tallygate.admin.keys import AdminKeys
 from tallygate.admin.leaks import Leaks
 from tallygate.admin.postgres import Registry
+from tallygate.admin.references import References
 from tallygate.admin.revocations import Revocations
 from tallygate.admin.shadows import Shadows
 from tallygate.admin.subscriptions import Subscriptions
 from tallygate.admin.tokens import Tokens
+from tallygate.admin.usage import Usage
 from tallygate.admin.versions import Versions
 from tallygate.core.clock import Clock
 from tallygate.tokens.digest import Peppers
@@ -29,6 +35,7 @@ class Operations:
     """The use cases of one actor, for one request at a time; `answers` makes a request repeatable."""
 
     customers: Customers
+    references: References
     plans: Plans
     versions: Versions
     shadows: Shadows
@@ -37,6 +44,11 @@ class Operations:
     tokens: Tokens
     revocations: Revocations
     leaks: Leaks
+    invoices: Invoices
+    usage: Usage
+    corrections: Corrections
+    exports: Exports
+    housekeeping: Housekeeping
     keys: AdminKeys
     audit: AuditLog
     answers: Answers
@@ -57,6 +69,7 @@ class ControlPlane:
         desk = Desk(self._registry, self._clock, actor, request_id)
         return Operations(
             customers=Customers(desk),
+            references=References(desk),
             plans=Plans(desk),
             versions=Versions(desk),
             shadows=Shadows(desk),
@@ -65,6 +78,11 @@ class ControlPlane:
             tokens=Tokens(desk, self._format, self._peppers),
             revocations=Revocations(desk),
             leaks=Leaks(desk, self._format, self._peppers),
+            invoices=Invoices(desk),
+            usage=Usage(desk),
+            corrections=Corrections(desk),
+            exports=Exports(desk),
+            housekeeping=Housekeeping(desk),
             keys=AdminKeys(desk),
             audit=AuditLog(desk),
             answers=Answers(desk, self._peppers),

@@ -11,6 +11,7 @@ from typing import TypeAlias
 
 import asyncpg
 
+from tallygate.billing.postgres import PostgresBilledUsage
 from tallygate.core.errors import ConflictError, InputError, StoreUnavailableError
 from tallygate.storage.postgres import Pool, PooledConnection, acquire
 from tallygate.storage.queries import load
@@ -42,6 +43,16 @@ class Registry:
             ):
                 yield Statements(connection)
 
+    @asynccontextmanager
+    async def snapshot(self) -> AsyncIterator["Statements"]:
+        """Run the block, which may only read, on the rows as they are at one instant."""
+        with _refusals():
+            async with (
+                acquire(self._pool, self._deadline_s, "read licenses and usage") as connection,
+                connection.transaction(isolation="repeatable_read", readonly=True),
+            ):
+                yield Statements(connection)
+
 
 class Statements:
     """The statements of `queries.sql` by name, on one connection that is inside a transaction."""
@@ -49,6 +60,11 @@ class Statements:
     def __init__(self, connection: PooledConnection) -> None:
         """Use a connection that is inside a transaction."""
         self._connection = connection
+
+    @property
+    def connection(self) -> PooledConnection:
+        """Return the connection, for statements of another feature that belong to this transaction."""
+        return self._connection
 
     async def run(self, name: str, *values: object) -> None:
         """Run a statement."""
@@ -65,6 +81,10 @@ class Statements:
     async def rows(self, name: str, *values: object) -> list[Row]:
         """Return all rows of a statement's answer."""
         return await self._connection.fetch(_SQL[name], *values)
+
+    def billed_usage(self) -> PostgresBilledUsage:
+        """Return the ledger as bills read it, on the same connection."""
+        return PostgresBilledUsage(self._connection)
 
     @asynccontextmanager
     async def savepoint(self) -> AsyncIterator[None]:

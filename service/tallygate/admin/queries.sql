@@ -31,6 +31,20 @@ FROM customers WHERE id > $1 ORDER BY id LIMIT $2;
 SELECT id, key, name, status, created_at, updated_at, past_due_at, revision
 FROM customers WHERE (status, id) > ($1, $2) AND status <= $1 ORDER BY status, id LIMIT $3;
 
+-- name: references_of_customer
+-- Inputs: customer id. Output: what other systems call them, by system.
+SELECT customer_id AS customer, system, reference, updated_at FROM customer_references WHERE customer_id = $1
+ORDER BY system;
+
+-- name: put_reference
+-- Inputs: customer id, system, reference, now.
+INSERT INTO customer_references (customer_id, system, reference, updated_at) VALUES ($1, $2, $3, $4)
+ON CONFLICT (customer_id, system) DO UPDATE SET reference = excluded.reference, updated_at = excluded.updated_at;
+
+-- name: remove_reference
+-- Inputs: customer id, system.
+DELETE FROM customer_references WHERE customer_id = $1 AND system = $2;
+
 -- name: set_customer_status
 -- Inputs: id, status, since when a payment is due or null, now.
 UPDATE customers SET status = $2, past_due_at = $3, updated_at = $4, revision = revision + 1 WHERE id = $1;
@@ -271,6 +285,12 @@ SELECT o.* FROM unnest($1::text[]) AS wanted (id) CROSS JOIN LATERAL (
     SELECT subscription_id, document FROM subscription_overrides
     WHERE subscription_id = wanted.id ORDER BY id DESC LIMIT 1) o;
 
+-- name: overridden_at
+-- Inputs: subscription ids. Output: when those that have overrides, or had, were given the last.
+SELECT o.* FROM unnest($1::text[]) AS wanted (id) CROSS JOIN LATERAL (
+    SELECT subscription_id, at FROM subscription_overrides
+    WHERE subscription_id = wanted.id ORDER BY id DESC LIMIT 1) o;
+
 -- name: insert_credits
 -- Inputs: id, subscription id, limit, amount, from, until or null, actor, reason.
 INSERT INTO credit_grants (id, subscription_id, limit_name, amount, at, expires_at, actor, reason)
@@ -467,3 +487,16 @@ SELECT id FROM audit WHERE at >= $1 ORDER BY at, id LIMIT 1;
 SELECT h.id AS head_id, h.hash AS head_hash, a.* FROM (SELECT) one LEFT JOIN audit_head h ON true LEFT JOIN LATERAL (
     SELECT * FROM audit WHERE id > $1 ORDER BY id LIMIT $2) a ON true
 ORDER BY a.id;
+
+-- name: prune_changes
+-- In: $1 for how long changes stay in the log, for listeners that were away.
+SELECT prune_changes($1);
+
+-- name: tokens_by_state
+-- In: $1 now. Out: state, tokens.
+SELECT CASE WHEN revoked_at IS NOT NULL AND revoked_at <= $1 THEN 'revoked'
+    WHEN disabled_at IS NOT NULL AND disabled_at <= $1 THEN 'disabled'
+    WHEN expires_at <= $1 THEN 'expired'
+    WHEN not_before_at > $1 THEN 'not_yet_valid'
+    ELSE 'active' END AS state, count(*) AS tokens
+FROM tokens GROUP BY 1;

@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from decimal import Decimal
 from enum import Enum, StrEnum
 from typing import Any, Final
 
@@ -44,6 +45,16 @@ class Customer:
     updated_at: datetime
     past_due_at: datetime | None
     revision: int
+
+
+@dataclass(frozen=True, slots=True)
+class CustomerReference:
+    """What another system, such as `stripe`, calls a customer."""
+
+    customer: str
+    system: str
+    reference: str
+    updated_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,6 +211,24 @@ class IssuedKey:
 
 
 @dataclass(frozen=True, slots=True)
+class Correction:
+    """An entry of the usage ledger that somebody wrote: `quantity` units that belong to the minute at `at`."""
+
+    number: int
+    customer: str
+    subscription: str
+    family: str
+    plan: str
+    meter: str
+    route: str
+    outcome: str
+    at: datetime
+    quantity: int
+    reason: str
+    recorded_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class PlanChange:
     """What applying a catalogue did, or would do, to one plan: `created`, `published` or `unchanged`."""
 
@@ -333,7 +362,7 @@ class AuditReport:
 
 
 def as_json(record: object) -> Json:
-    """Return a record as JSON-able values: instants in RFC 3339 UTC, names as they are."""
+    """Return a record as JSON-able values: instants in RFC 3339 UTC, money as decimal text, names as they are."""
     if not dataclasses.is_dataclass(record):
         raise TypeError(record)
     return {field.name: _plain(getattr(record, field.name)) for field in dataclasses.fields(record)}
@@ -359,6 +388,8 @@ def _plain(value: object) -> object:
         return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
     if isinstance(value, Enum):
         return value.value
+    if isinstance(value, Decimal):
+        return f"{value:f}"
     if isinstance(value, list | tuple):
         return [_plain(item) for item in value]
     return as_json(value) if dataclasses.is_dataclass(value) else value

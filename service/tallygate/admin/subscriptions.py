@@ -4,10 +4,10 @@ What happens to its plan in between is in `contracts`. Each use case is one tran
 license compiled from them, the audit entry and the notice.
 """
 
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import cache
 from typing import Literal
-from zoneinfo import available_timezones
+from zoneinfo import ZoneInfo, available_timezones
 
 from tallygate.admin.catalogue import need_offered, need_version
 from tallygate.admin.desk import PAGE, Desk, check_reach, check_reason, need_customer
@@ -47,8 +47,8 @@ class Subscriptions:
     ) -> Subscription:
         """Put a customer on a plan version (`pro` pins the newest that is offered), its trial first if it has one.
 
-        Starts now unless told; the billing anchor is the start unless told. Raises InputError, or
-        ConflictError for a version that is not offered or another subscription that runs at that time.
+        Starts now unless told; the billing anchor is the start unless told, at its whole minute. Raises InputError,
+        or ConflictError for a version that is not offered or another subscription that runs at that time.
         """
         check_reason(reason)
         _check_timezone(timezone)
@@ -62,9 +62,10 @@ class Subscriptions:
             start = starts_at or rows.now
             check_reach("starts_at", start, rows.now)
             check_reach("anchor_at", anchor_at or start, rows.now)
+            anchor = _whole_minute(anchor_at or start, timezone)
             made = SubscriptionRow(
                 id=new_id("sub", rows.now), customer=payer.id, plan=version.ref, environment=environment.value,
-                anchor_at=anchor_at or start, timezone=timezone, starts_at=start, ends_at=None, suspended_at=None,
+                anchor_at=anchor, timezone=timezone, starts_at=start, ends_at=None, suspended_at=None,
                 trial_to=await _trial_to(rows, plan_from_document(version.document)), created_at=rows.now,
                 updated_at=rows.now, revision=1,
             )  # fmt: skip
@@ -168,6 +169,14 @@ async def _trial_to(rows: Transaction, plan: Plan) -> str | None:
     if plan.trial is None or plan.trial.at_end is not TrialEnd.DOWNGRADE or plan.trial.to is None:
         return None
     return (await need_offered(rows, plan.trial.to)).ref
+
+
+def _whole_minute(at: datetime, timezone: str) -> datetime:
+    """Return the minute of `at`: use is recorded by the minute, and none may belong to two billing periods.
+
+    By the zone's clock, which later periods keep to; it once had zones apart from UTC by half a minute.
+    """
+    return at.astimezone(ZoneInfo(timezone)).replace(second=0, microsecond=0).astimezone(UTC)
 
 
 def _check_timezone(name: str) -> None:

@@ -13,10 +13,14 @@ from tallygate.admin.postgres import Statements
 from tallygate.admin.rows import to_json
 from tallygate.admin.rows.access import AnswerRows, KeyRows
 from tallygate.admin.rows.audit import AuditRows
+from tallygate.admin.rows.corrections import CorrectionRows
 from tallygate.admin.rows.customers import CustomerRows
 from tallygate.admin.rows.plans import PlanRows
+from tallygate.admin.rows.references import ReferenceRows
 from tallygate.admin.rows.subscriptions import SubscriptionRows
 from tallygate.admin.rows.tokens import TokenRows
+from tallygate.admin.rows.upkeep import UpkeepRows
+from tallygate.billing.exports.postgres import ExportRows
 from tallygate.core.redaction import hide_secrets
 from tallygate.licenses.codec import encode_terms
 from tallygate.licenses.license import Terms
@@ -29,12 +33,17 @@ class Transaction:
         """Use statements that are inside a transaction; `actor` and `request_id` go into the audit log."""
         self.now = now
         self.customers = CustomerRows(statements, now)
+        self.references = ReferenceRows(statements, now)
         self.plans = PlanRows(statements, now)
         self.subscriptions = SubscriptionRows(statements, now, actor)
         self.tokens = TokenRows(statements, now)
         self.keys = KeyRows(statements, now)
         self.answers = AnswerRows(statements, now)
+        self.corrections = CorrectionRows(statements, now)
+        self.exports = ExportRows(statements.connection)
+        self.upkeep = UpkeepRows(statements, now)
         self.log = AuditRows(statements)
+        self.billed_usage = statements.billed_usage()
         self._sql = statements
         self._actor = actor
         self._request_id = request_id

@@ -151,7 +151,7 @@ class RedisLink:
     def lost(self, pipeline: Pipeline, error: Exception | None) -> None:
         """Tell those who await a reply; those not yet sent go over the next connection."""
         reason = str(error) if error else "the connection was closed"
-        if _tell(pipeline.awaited, f"{_SILENT}{reason}"):
+        if _tell(pipeline.awaited, f"{_SILENT}{reason}", is_sent=True):
             self._breaker.failed()
         if pipeline is self._pipeline:
             self._pipeline = None
@@ -281,15 +281,15 @@ class RedisLink:
         elif not is_sent:
             return _too_late()
         waited_ms = (call.ends_s - call.began_s) * 1000
-        return LimiterUnavailableError(f"redis did not answer within {waited_ms:.0f} ms")
+        return LimiterUnavailableError(f"redis did not answer within {waited_ms:.0f} ms", may_have_run=is_sent)
 
 
-def _tell(calls: deque[Call], problem: str) -> int:
+def _tell(calls: deque[Call], problem: str, *, is_sent: bool = False) -> int:
     """Take all calls and tell those who still wait; return how many."""
     told = 0
     for call in calls:
         if not call.future.done():
-            call.future.set_result(LimiterUnavailableError(problem))
+            call.future.set_result(LimiterUnavailableError(problem, may_have_run=is_sent))
             told += 1
     calls.clear()
     return told

@@ -562,13 +562,219 @@ CREATE INDEX tokens_by_name ON public.tokens USING btree (name, id) WHERE (name 
 
 CREATE INDEX audit_by_actor_and_action ON public.audit USING btree (actor, action, id);
 
+CREATE SEQUENCE usage_entry_ids;
+
+CREATE TABLE usage_entries (
+    id               bigint NOT NULL DEFAULT nextval('usage_entry_ids'::regclass),
+    recorded_at      timestamp with time zone NOT NULL,
+    bucket           bigint NOT NULL,
+    customer_id      text COLLATE "C" NOT NULL,
+    subscription_id  text COLLATE "C" NOT NULL,
+    family_id        text COLLATE "C" NOT NULL,
+    plan             text COLLATE "C" NOT NULL,
+    meter            text COLLATE "C" NOT NULL,
+    route            text COLLATE "C" NOT NULL,
+    outcome          text COLLATE "C" NOT NULL,
+    entry            text COLLATE "C" NOT NULL,
+    minute_at        timestamp with time zone NOT NULL,
+    quantity         bigint NOT NULL,
+    reason           text NOT NULL DEFAULT ''::text,
+    CONSTRAINT usage_entries_once UNIQUE (recorded_at, customer_id, bucket, subscription_id, family_id, plan, meter, outcome, entry, minute_at, route),
+    CONSTRAINT usage_entries_outcome_check CHECK ((outcome = ANY (ARRAY['allowed'::text, 'overage'::text]))),
+    CONSTRAINT usage_entries_entry_check CHECK ((entry = ANY (ARRAY['counted'::text, 'refund'::text, 'settlement'::text, 'report'::text, 'degraded'::text, 'correction'::text])))
+) PARTITION BY RANGE (recorded_at);
+
+CREATE INDEX usage_entries_by_id ON public.usage_entries USING btree (id);
+
+CREATE INDEX usage_entries_by_subscription ON public.usage_entries USING btree (subscription_id, minute_at);
+
+CREATE INDEX usage_entries_by_customer ON public.usage_entries USING btree (customer_id, minute_at);
+
+CREATE TABLE usage_hours (
+    customer_id      text COLLATE "C" NOT NULL,
+    subscription_id  text COLLATE "C" NOT NULL,
+    family_id        text COLLATE "C" NOT NULL,
+    plan             text COLLATE "C" NOT NULL,
+    meter            text COLLATE "C" NOT NULL,
+    route            text COLLATE "C" NOT NULL,
+    outcome          text COLLATE "C" NOT NULL,
+    from_at          timestamp with time zone NOT NULL,
+    quantity         bigint NOT NULL,
+    CONSTRAINT usage_hours_pkey PRIMARY KEY (customer_id, from_at, subscription_id, family_id, plan, meter, route, outcome)
+) PARTITION BY RANGE (from_at);
+
+CREATE INDEX usage_hours_by_time ON public.usage_hours USING btree (from_at);
+
+CREATE TABLE usage_days (
+    customer_id      text COLLATE "C" NOT NULL,
+    subscription_id  text COLLATE "C" NOT NULL,
+    family_id        text COLLATE "C" NOT NULL,
+    plan             text COLLATE "C" NOT NULL,
+    meter            text COLLATE "C" NOT NULL,
+    route            text COLLATE "C" NOT NULL,
+    outcome          text COLLATE "C" NOT NULL,
+    from_at          timestamp with time zone NOT NULL,
+    quantity         bigint NOT NULL,
+    CONSTRAINT usage_days_pkey PRIMARY KEY (customer_id, from_at, subscription_id, family_id, plan, meter, route, outcome)
+) PARTITION BY RANGE (from_at);
+
+CREATE INDEX usage_days_by_time ON public.usage_days USING btree (from_at);
+
+CREATE TABLE usage_months (
+    customer_id      text COLLATE "C" NOT NULL,
+    subscription_id  text COLLATE "C" NOT NULL,
+    family_id        text COLLATE "C" NOT NULL,
+    plan             text COLLATE "C" NOT NULL,
+    meter            text COLLATE "C" NOT NULL,
+    route            text COLLATE "C" NOT NULL,
+    outcome          text COLLATE "C" NOT NULL,
+    from_at          timestamp with time zone NOT NULL,
+    quantity         bigint NOT NULL,
+    CONSTRAINT usage_months_pkey PRIMARY KEY (customer_id, from_at, subscription_id, family_id, plan, meter, route, outcome)
+);
+
+CREATE INDEX usage_months_by_time ON public.usage_months USING btree (from_at);
+
+CREATE TABLE usage_totals (
+    from_at   timestamp with time zone NOT NULL,
+    plan      text COLLATE "C" NOT NULL,
+    meter     text COLLATE "C" NOT NULL,
+    route     text COLLATE "C" NOT NULL,
+    outcome   text COLLATE "C" NOT NULL,
+    quantity  numeric(40,0) NOT NULL,
+    CONSTRAINT usage_totals_pkey PRIMARY KEY (from_at, plan, meter, route, outcome)
+);
+
+CREATE TABLE usage_ledger (
+    is_only   boolean NOT NULL DEFAULT true,
+    moved_to  timestamp with time zone,
+    last_id   bigint NOT NULL,
+    CONSTRAINT usage_ledger_pkey PRIMARY KEY (is_only),
+    CONSTRAINT usage_ledger_is_only_check CHECK (is_only)
+);
+
+CREATE OR REPLACE FUNCTION public.make_usage_partitions_v1(instants timestamp with time zone[])
+ RETURNS void
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'public', 'pg_temp'
+ SET "TimeZone" TO 'UTC'
+AS $function$
+DECLARE
+    want record;
+BEGIN
+    FOR want IN
+        SELECT DISTINCT parent, unit, date_trunc(unit, at) AS from_at,
+            parent || '_' || to_char(at, CASE unit WHEN 'year' THEN 'YYYY' ELSE 'YYYY_MM' END) AS name
+        FROM unnest(instants) AS given (at),
+            (VALUES ('usage_entries', 'month'), ('usage_hours', 'month'), ('usage_days', 'year')) AS kind (parent, unit)
+    LOOP
+        CONTINUE WHEN to_regclass(want.name) IS NOT NULL;
+        PERFORM pg_advisory_xact_lock(hashtextextended('tallygate usage partitions', 0));
+        -- Read, for what was looked up a moment ago is remembered.
+        CONTINUE WHEN EXISTS (
+            SELECT FROM pg_class WHERE relnamespace = current_schema()::regnamespace AND relname = want.name);
+        EXECUTE format('CREATE TABLE %I (LIKE %I INCLUDING ALL)', want.name, want.parent);
+        EXECUTE format('ALTER TABLE %I ATTACH PARTITION %I FOR VALUES FROM (%L) TO (%L)',
+            want.parent, want.name, want.from_at, want.from_at + ('1 ' || want.unit)::interval);
+    END LOOP;
+END $function$;
+
+CREATE OR REPLACE FUNCTION public.drop_usage_partitions_v1(entries_before timestamp with time zone, hours_before timestamp with time zone)
+ RETURNS SETOF text
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'public', 'pg_temp'
+ SET "TimeZone" TO 'UTC'
+ SET lock_timeout TO '2s'
+AS $function$
+DECLARE
+    old text;
+BEGIN
+    FOR old IN
+        SELECT relid::text
+        FROM (VALUES ('usage_entries', entries_before), ('usage_hours', hours_before)) AS kind (parent, before),
+            pg_partition_tree(parent::regclass)
+        WHERE level = 1 AND to_timestamp(right(relid::text, 7), 'YYYY_MM') + interval '1 month' <= before
+        ORDER BY 1
+    LOOP
+        EXECUTE format('DROP TABLE %I', old);
+        RETURN NEXT old;
+    END LOOP;
+END $function$;
+
+CREATE OR REPLACE FUNCTION public.find_holder_v1(family text, subscription text, OUT license jsonb)
+ RETURNS jsonb
+ LANGUAGE sql
+ STABLE SECURITY DEFINER
+ SET search_path TO 'public', 'pg_temp'
+AS $function$
+    SELECT (find_license_v1(ARRAY[t.digest])).license
+    FROM tokens t
+    JOIN token_families f ON f.id = t.family_id
+    WHERE f.id = family AND f.subscription_id = subscription
+    LIMIT 1
+$function$;
+
+CREATE TABLE customer_references (
+    customer_id  text NOT NULL,
+    system       text NOT NULL,
+    reference    text NOT NULL,
+    updated_at   timestamp with time zone NOT NULL,
+    CONSTRAINT customer_references_pkey PRIMARY KEY (customer_id, system),
+    CONSTRAINT customer_references_system_check CHECK ((system ~ '^[a-z][a-z0-9_-]{0,62}$'::text)),
+    CONSTRAINT customer_references_reference_check CHECK ((reference ~ '^[!-~]{1,200}$'::text)),
+    CONSTRAINT customer_references_customer_id_fkey FOREIGN KEY (customer_id) REFERENCES customers(id)
+);
+
+CREATE TABLE exports (
+    name        text NOT NULL,
+    last_id     bigint,
+    tried_id    bigint NOT NULL DEFAULT 0,
+    tried_at    timestamp with time zone,
+    is_paused   boolean NOT NULL DEFAULT false,
+    last_error  text NOT NULL DEFAULT ''::text,
+    updated_at  timestamp with time zone NOT NULL,
+    CONSTRAINT exports_pkey PRIMARY KEY (name),
+    CONSTRAINT exports_name_check CHECK ((name ~ '^[a-z][a-z0-9_-]{0,62}$'::text))
+);
+
+CREATE TABLE export_asides (
+    export        text NOT NULL,
+    entry_id      bigint NOT NULL,
+    reason        text NOT NULL,
+    is_uncertain  boolean NOT NULL,
+    is_due        boolean NOT NULL DEFAULT false,
+    put_at        timestamp with time zone NOT NULL,
+    CONSTRAINT export_asides_pkey PRIMARY KEY (export, entry_id),
+    CONSTRAINT export_asides_export_fkey FOREIGN KEY (export) REFERENCES exports(name)
+);
+
+CREATE INDEX export_asides_due ON public.export_asides USING btree (export, entry_id) WHERE is_due;
+
+CREATE TABLE export_files (
+    export      text NOT NULL,
+    day         date NOT NULL,
+    after_id    bigint NOT NULL,
+    to_id       bigint NOT NULL,
+    rows        bigint,
+    sha256      text,
+    written_at  timestamp with time zone,
+    CONSTRAINT export_files_pkey PRIMARY KEY (export, day),
+    CONSTRAINT export_files_export_fkey FOREIGN KEY (export) REFERENCES exports(name)
+);
+
 INSERT INTO license_generation (newest, pruned_to) VALUES (0, 0);
 INSERT INTO audit_head (id, hash) VALUES (0, decode(repeat('00', 32), 'hex'));
+INSERT INTO usage_ledger (last_id) VALUES (0);
+SELECT make_usage_partitions_v1(ARRAY(
+    SELECT now() + months * interval '1 month' FROM generate_series(-1, 3) AS months));
 
 REVOKE ALL ON ALL FUNCTIONS IN SCHEMA public FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION changes_since_v1(bigint) TO tallygate_dataplane;
 GRANT EXECUTE ON FUNCTION current_generation_v1() TO tallygate_dataplane;
 GRANT EXECUTE ON FUNCTION current_routes_v1() TO tallygate_dataplane;
+GRANT EXECUTE ON FUNCTION find_holder_v1(text,text) TO tallygate_dataplane;
 GRANT EXECUTE ON FUNCTION find_license_v1(bytea[]) TO tallygate_dataplane;
 GRANT EXECUTE ON FUNCTION note_first_uses_v1(text[],timestamp with time zone[]) TO tallygate_dataplane;
 GRANT EXECUTE ON FUNCTION note_tokens_used_v1(text[],timestamp with time zone) TO tallygate_dataplane;
@@ -576,7 +782,11 @@ GRANT INSERT, SELECT, UPDATE ON TABLE admin_keys TO tallygate_control;
 GRANT INSERT, SELECT ON TABLE audit TO tallygate_control;
 GRANT SELECT ON TABLE audit_head TO tallygate_control;
 GRANT INSERT, SELECT ON TABLE credit_grants TO tallygate_control;
+GRANT DELETE, INSERT, SELECT, UPDATE ON TABLE customer_references TO tallygate_control;
 GRANT INSERT, SELECT, UPDATE ON TABLE customers TO tallygate_control;
+GRANT DELETE, INSERT, SELECT, UPDATE ON TABLE export_asides TO tallygate_control;
+GRANT INSERT, SELECT, UPDATE ON TABLE export_files TO tallygate_control;
+GRANT INSERT, SELECT, UPDATE ON TABLE exports TO tallygate_control;
 GRANT DELETE, INSERT, SELECT, UPDATE ON TABLE idempotency_keys TO tallygate_control;
 GRANT INSERT, SELECT ON TABLE leak_reports TO tallygate_control;
 GRANT DELETE, INSERT, SELECT ON TABLE license_changes TO tallygate_control;
@@ -592,10 +802,20 @@ GRANT INSERT, SELECT, UPDATE ON TABLE subscriptions TO tallygate_control;
 GRANT INSERT, SELECT, UPDATE ON TABLE token_families TO tallygate_control;
 GRANT INSERT, SELECT, UPDATE ON TABLE token_last_used TO tallygate_control;
 GRANT INSERT, SELECT, UPDATE ON TABLE tokens TO tallygate_control;
+GRANT INSERT, SELECT, UPDATE ON TABLE usage_days TO tallygate_control;
+GRANT INSERT, SELECT ON TABLE usage_entries TO tallygate_control;
+GRANT INSERT, SELECT, UPDATE ON TABLE usage_hours TO tallygate_control;
+GRANT SELECT, UPDATE ON TABLE usage_ledger TO tallygate_control;
+GRANT INSERT, SELECT, UPDATE ON TABLE usage_months TO tallygate_control;
+GRANT INSERT, SELECT, UPDATE ON TABLE usage_totals TO tallygate_control;
+GRANT USAGE ON SEQUENCE usage_entry_ids TO tallygate_control;
 GRANT EXECUTE ON FUNCTION changes_since_v1(bigint) TO tallygate_control;
 GRANT EXECUTE ON FUNCTION current_generation_v1() TO tallygate_control;
 GRANT EXECUTE ON FUNCTION current_routes_v1() TO tallygate_control;
+GRANT EXECUTE ON FUNCTION drop_usage_partitions_v1(timestamp with time zone,timestamp with time zone) TO tallygate_control;
+GRANT EXECUTE ON FUNCTION find_holder_v1(text,text) TO tallygate_control;
 GRANT EXECUTE ON FUNCTION find_license_v1(bytea[]) TO tallygate_control;
+GRANT EXECUTE ON FUNCTION make_usage_partitions_v1(timestamp with time zone[]) TO tallygate_control;
 GRANT EXECUTE ON FUNCTION note_first_uses_v1(text[],timestamp with time zone[]) TO tallygate_control;
 GRANT EXECUTE ON FUNCTION note_tokens_used_v1(text[],timestamp with time zone) TO tallygate_control;
 GRANT EXECUTE ON FUNCTION prune_changes(interval) TO tallygate_control;

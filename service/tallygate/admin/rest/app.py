@@ -15,16 +15,20 @@ from starlette.routing import compile_path
 
 from tallygate.admin.rest import (
     audit,
+    corrections,
     customers,
     docs,
     explain,
     features,
+    invoices,
     leaks,
     openapi,
     plans,
+    references,
     routes,
     subscriptions,
     tokens,
+    usage,
 )
 from tallygate.admin.rest.call import Backstage, operation_id, told
 from tallygate.admin.rest.envelope import Envelope
@@ -32,7 +36,8 @@ from tallygate.admin.rest.familiar import FamiliarKeys
 from tallygate.admin.rest.problems import Problem, problem_of_validation
 from tallygate.core.errors import TallygateError
 
-_NOUNS = (plans, customers, subscriptions, tokens, features, routes, audit, explain, leaks)
+_TERMS = (plans, customers, references, subscriptions, tokens, features, routes)
+_NOUNS = (*_TERMS, usage, corrections, invoices, audit, explain, leaks)
 _READ = {"GET", "HEAD"}
 Handler = Callable[[Request, Exception], Awaitable[Response]]
 

@@ -30,6 +30,7 @@ from tallygate.core.clock import Clock
 from tallygate.core.errors import ConflictError, InputError, TallygateError
 from tallygate.decision.decision import CheckInput, Decision
 from tallygate.insights.shadow import ShadowLedger
+from tallygate.usage.reading import UsageReader
 
 REPLAYED = "Idempotency-Replayed"
 APART = frozenset({
@@ -43,12 +44,16 @@ _REVISION = r'^("[0-9]{1,9}"|[0-9]{1,9}|\*)$'  # without quotes too: shells eat 
 
 @dataclass(frozen=True, slots=True)
 class Backstage:
-    """What the handlers stand on; `explain` decides without consuming, `shadow_counts` holds what shadows saw."""
+    """What the handlers stand on.
+
+    `explain` decides without consuming, `shadow_counts` holds what shadows saw, `usage` what was counted.
+    """
 
     control: ControlPlane
     throttle: Throttle
     explain: Callable[[CheckInput], Coroutine[Any, Any, Decision]]
     shadow_counts: ShadowLedger
+    usage: UsageReader
     leak_keys: LeakKeys
     leak_policy: LeakPolicy
     leak_grace: timedelta

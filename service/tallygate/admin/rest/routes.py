@@ -20,7 +20,7 @@ Rule = Annotated[JsonObject, Field(json_schema_extra={"x-schema": "plan-file.rou
 
 
 class NewRoutes(Body):
-    """A whole table of rules, as in a plan file, with the tree of meters it counts by."""
+    """A whole table of rules, as in a plan file, with the meters it counts by and their policies."""
 
     routes: Annotated[list[Rule], Field(min_length=1)]
     meters: Annotated[JsonObject | None, Field(json_schema_extra={"x-schema": "plan-file.meters"})] = None
@@ -28,9 +28,10 @@ class NewRoutes(Body):
 
 @router.get("", response_model=RoutesView)
 async def show(call: Viewer) -> Response:
-    """Show the table in force, its rules in order."""
-    version, rules = await call.operations.plans.routes()
-    return Answer({"version": version, "items": rules, "next_cursor": None}).response()
+    """Show the table in force, its rules in order, and the meters it counts by."""
+    version, table = await call.operations.plans.routes()
+    shown = {"version": version, "items": table["routes"], "meters": table["meters"], "next_cursor": None}
+    return Answer(shown).response()
 
 
 @router.post("", response_model=AppliedCatalogue)

@@ -31,10 +31,11 @@ class FeatureView:
 
 @dataclass(frozen=True, slots=True)
 class RoutesView:
-    """The route table in force: its rules in the order they are tried."""
+    """The route table in force: its rules in the order they are tried, and its meters, as in a plan file."""
 
     version: int
     items: list[Json]
+    meters: Mapping[str, Json]
     next_cursor: str | None
 
 

@@ -117,6 +117,7 @@ Network = Annotated[str, Field(pattern=_NETWORK, examples=["203.0.113.0/24"]), A
 Networks = Annotated[list[Network], Field(max_length=200)]
 Timezone = Annotated[str, Field(pattern=_ZONE, description="An IANA name, such as Europe/Berlin.")]
 BatchSize = Annotated[StrictInt, Field(ge=1, le=10_000, description="Tokens at most."), BeforeValidator(_whole)]
+Whole = Annotated[StrictInt, BeforeValidator(_whole)]
 Amount = Annotated[StrictInt, Field(ge=1, lt=EXACT_INTEGER), BeforeValidator(_whole)]
 Seconds = Annotated[StrictInt, Field(ge=0, le=366 * _DAY_S, description="Seconds."), BeforeValidator(_whole)]
 Address = Annotated[

@@ -6,6 +6,7 @@ from datetime import datetime
 from tallygate.admin.postgres import Row, Statements
 from tallygate.admin.records import Json, PlanVersion, Shadow
 from tallygate.admin.rows import to_json
+from tallygate.plans.codec_routes import as_table
 
 _ABOVE_ALL = 2**31 - 1
 
@@ -108,12 +109,12 @@ class PlanRows:
         """Return shadows started after the id `after`, oldest first."""
         return [_shadow(row) for row in await self._sql.rows("shadows", after, limit)]
 
-    async def routes(self) -> tuple[int, list[Json]]:
-        """Return the number and document of the route table in force; (0, []) before the first."""
+    async def routes(self) -> tuple[int, Json]:
+        """Return the number and document of the route table in force; number 0 and no rules before the first."""
         row = await self._sql.row("current_routes")
-        return (0, []) if row is None else (row["version"], json.loads(row["document"]))
+        return (0, as_table([])) if row is None else (row["version"], as_table(json.loads(row["document"])))
 
-    async def insert_routes(self, version: int, document: list[Json]) -> None:
+    async def insert_routes(self, version: int, document: Json) -> None:
         """Put a new route table in force."""
         await self._sql.run("insert_routes", version, to_json(document), self._now)
 

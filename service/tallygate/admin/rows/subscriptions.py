@@ -142,6 +142,11 @@ class SubscriptionRows:
         why = hide_secrets(reason)
         await self._sql.run("insert_override", subscription_id, to_json(document), self._actor, why, self._now)
 
+    async def overridden_at(self, subscription_ids: Sequence[str]) -> dict[str, datetime]:
+        """Return when those of these that were ever given terms of their own were given the last, by their ids."""
+        rows = await self._sql.rows("overridden_at", list(subscription_ids))
+        return {row["subscription_id"]: row["at"] for row in rows}
+
     async def insert_credits(self, subscription_id: str, made: CreditRecord, reason: str) -> None:
         """Add units to the balance of a credits limit."""
         await self._sql.run(
