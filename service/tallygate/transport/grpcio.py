@@ -4,7 +4,7 @@ Runs on the event loop it is started on. Failure: an address or a TLS file that 
 an InputError; afterwards a broken connection ends its own calls only.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from typing import NoReturn, TypeAlias
 
 import grpc
@@ -30,7 +30,7 @@ _OPTIONS = (
     ("grpc.server.max_pending_requests_hard_limit", 65_536),
     # No max_concurrent_streams: calls above it fail; Envoy's circuit breaker is where that is bounded.
 )
-_CODES = {code.value[0]: code for code in grpc.StatusCode}
+CODES = {code.value[0]: code for code in grpc.StatusCode}
 
 # The stubs' generics do not exist at run time.
 Context: TypeAlias = "grpc.aio.ServicerContext[bytes, bytes]"
@@ -40,22 +40,31 @@ MethodHandler: TypeAlias = "grpc.RpcMethodHandler[bytes, bytes]"
 class GrpcioTransport:
     """Serves unary handlers by grpc.aio."""
 
-    def __init__(self, listen: Listen, handlers: Handlers, tls: TlsFiles | None = None) -> None:
-        """Take where to listen, what to serve and with what TLS; raise InputError for no address.
+    def __init__(
+        self,
+        listen: Listen,
+        handlers: Handlers,
+        tls: TlsFiles | None = None,
+        *,
+        more: "Mapping[str, MethodHandler] | None" = None,
+        setting: str = LISTEN_SETTING,
+    ) -> None:
+        """Take where to listen, what to serve and with what TLS; raise InputError for no address, naming `setting`.
+
+        `more` are methods of any kind, as gRPC itself has them, by their full path.
 
         gRPC cannot listen on a socket of others: given one, it binds a second to the same port, for which that one
         needs SO_REUSEPORT and must not listen itself.
         """
-        self._listen = address_of(listen)
+        self._listen = address_of(listen, setting)
         self._may_share = not isinstance(listen, str)
         if not isinstance(listen, str) and not is_for_one_process(listen):
-            raise InputError(
-                LISTEN_SETTING, "grpcio shares a port by SO_REUSEPORT only", "set TALLYGATE_TRANSPORT=h2corn"
-            )
+            raise InputError(setting, "grpcio shares a port by SO_REUSEPORT only", "set TALLYGATE_TRANSPORT=h2corn")
         self._tls = tls
         refuse_unix(tls, self._listen.path)
         self._handlers = dict(handlers)
-        self._health = Health(path.split("/")[1] for path in self._handlers)
+        self._more = dict(more or {})
+        self._health = Health(path.split("/")[1] for path in (*self._handlers, *self._more))
         self._server: grpc.aio.Server | None = None
         self._port = 0
 
@@ -75,7 +84,7 @@ class GrpcioTransport:
         await clear_path(self._listen)
         # Two processes on one port would share it silently, and one of them would starve.
         server = grpc.aio.server(options=(*_OPTIONS, ("grpc.so_reuseport", int(self._may_share))))
-        server.add_generic_rpc_handlers((_Methods(self._handlers, self._health),))
+        server.add_generic_rpc_handlers((_Methods(self._handlers, self._more, self._health),))
         where = self._listen.at(self._listen.port)
         try:
             port = (
@@ -102,9 +111,9 @@ class GrpcioTransport:
 class _Methods(grpc.GenericRpcHandler):
     """Finds the handler of a method path."""
 
-    def __init__(self, handlers: Handlers, health: Health) -> None:
+    def __init__(self, handlers: Handlers, more: "Mapping[str, MethodHandler]", health: Health) -> None:
         served = {**handlers, f"/{HEALTH_SERVICE}/Check": health.answer}
-        self._methods = {path: _unary(path, handler) for path, handler in served.items()}
+        self._methods = {path: _unary(path, handler) for path, handler in served.items()} | dict(more)
         self._methods[f"/{HEALTH_SERVICE}/Watch"] = _watch(health)
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> "MethodHandler | None":
@@ -123,7 +132,7 @@ def _unary(path: str, handler: UnaryHandler) -> MethodHandler:
 
 async def _abort(context: Context, error: Exception, path: str) -> NoReturn:
     told = as_call_error(error, path)
-    await context.abort(_CODES[told.status], told.message)
+    await context.abort(CODES[told.status], told.message)
 
 
 def _watch(health: Health) -> MethodHandler:

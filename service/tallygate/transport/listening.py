@@ -14,6 +14,7 @@ from typing import Any, TypeAlias
 from tallygate.core.errors import InputError
 
 LISTEN_SETTING = "TALLYGATE_LISTEN"
+SERVICES_SETTING = "TALLYGATE_SERVICES_LISTEN"
 BACKLOG = 1024
 _PROBE_TIMEOUT_S = 1.0
 _KEEPALIVE_IDLE_S = 60
@@ -24,11 +25,12 @@ _LARGEST_PORT = 65535
 
 @dataclass(frozen=True, slots=True)
 class ListenAddress:
-    """Where to listen: a Unix socket's `path`, or `host` and `port` (0 lets the system choose)."""
+    """Where to listen: a Unix socket's `path`, or `host` and `port` (0 lets the system choose); `setting` says so."""
 
     host: str = ""
     port: int = 0
     path: str | None = None
+    setting: str = LISTEN_SETTING
 
     @classmethod
     def parse(cls, text: str, field: str = LISTEN_SETTING) -> "ListenAddress":
@@ -37,11 +39,11 @@ class ListenAddress:
             path = text.removeprefix(_UNIX)
             if not path.startswith("/"):
                 raise InputError(field, f"{text!r} names no absolute path", "such as unix:/run/tallygate.sock")
-            return cls(path=path)
+            return cls(path=path, setting=field)
         match = _HOST_AND_PORT.fullmatch(text)
         if match is None or int(match["port"]) > _LARGEST_PORT:
             raise InputError(field, f"{text!r} is no address", "such as 0.0.0.0:50051 or unix:/run/tallygate.sock")
-        return cls(host=match["host"], port=int(match["port"]))
+        return cls(host=match["host"], port=int(match["port"]), setting=field)
 
     def at(self, port: int) -> str:
         """Return the address as text, with the port that was really bound."""
@@ -50,7 +52,7 @@ class ListenAddress:
     def unavailable(self) -> InputError:
         """Return the error for an address that cannot be had."""
         where = self.at(self.port)
-        return InputError(LISTEN_SETTING, f"cannot listen on {where}", "is it in use, or not of this machine?")
+        return InputError(self.setting, f"cannot listen on {where}", "is it in use, or not of this machine?")
 
 
 Listen: TypeAlias = str | socket.socket
@@ -62,15 +64,15 @@ caller keeps it, and closes it.
 """
 
 
-def address_of(listen: Listen) -> ListenAddress:
-    """Return where to listen; raise InputError for what is no address, or no bound TCP socket."""
+def address_of(listen: Listen, setting: str = LISTEN_SETTING) -> ListenAddress:
+    """Return where to listen; raise InputError naming `setting` for what is no address, or no bound TCP socket."""
     if isinstance(listen, str):
-        return ListenAddress.parse(listen)
+        return ListenAddress.parse(listen, setting)
     families = {socket.AF_INET: "{}", socket.AF_INET6: "[{}]"}
     if listen.family not in families or listen.type != socket.SOCK_STREAM or not listen.getsockname()[1]:
-        raise InputError(LISTEN_SETTING, "the inherited socket is no bound TCP socket")
+        raise InputError(setting, "the inherited socket is no bound TCP socket")
     host, port = listen.getsockname()[:2]
-    return ListenAddress(families[listen.family].format(host), port)
+    return ListenAddress(families[listen.family].format(host), port, setting=setting)
 
 
 def is_for_one_process(sock: socket.socket) -> bool:
@@ -103,7 +105,7 @@ async def clear_path(address: ListenAddress) -> None:
     except FileNotFoundError:
         return
     except ConnectionRefusedError:
-        _remove_socket(path)
+        _remove_socket(path, address.setting)
     except (OSError, TimeoutError):
         raise address.unavailable() from None
     else:
@@ -111,9 +113,9 @@ async def clear_path(address: ListenAddress) -> None:
         raise address.unavailable()
 
 
-def _remove_socket(path: Path) -> None:
+def _remove_socket(path: Path, setting: str) -> None:
     if not path.is_socket():
-        raise InputError(LISTEN_SETTING, f"{path} is there and is no socket", "choose another path")
+        raise InputError(setting, f"{path} is there and is no socket", "choose another path")
     path.unlink(missing_ok=True)
 
 
