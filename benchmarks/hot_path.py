@@ -34,7 +34,7 @@ from tallygate.licenses.license import CustomerStatus, Grant, License, Phase, St
 from tallygate.licenses.memory import MemoryLicenseStore
 from tallygate.licenses.routes import RouteRule
 from tallygate.limits.limit import Limit, LimitKind
-from tallygate.limits.limiter import Acquisition, Limiter, LimitOutcome, LimitState, Subject, Verdict
+from tallygate.limits.limiter import Acquirer, Acquisition, LimitOutcome, LimitState, Subject, Verdict
 from tallygate.metrics import Metrics
 from tallygate.tokens.digest import Pepper, Peppers
 from tallygate.tokens.format import Environment, TokenFormat
@@ -120,7 +120,7 @@ def question(secret: str, number: int) -> bytes:
 class Bench:
     """A data plane without its sockets, and the questions it is asked."""
 
-    def __init__(self, *, is_admitting: bool = True, limiter: Limiter | None = None) -> None:
+    def __init__(self, *, is_admitting: bool = True, limiter: Acquirer | None = None) -> None:
         """Wire it as `app/data_plane.py` does, unless `limiter` is given with one that admits or does not."""
         limiter = limiter or AtOnce(is_admitting=is_admitting)
         self.metrics, self.writer = Metrics("benchmark"), ResponseWriter()

@@ -131,6 +131,7 @@ async def _serving(lab: Lab, dsn: str, more: Mapping[str, object]) -> AsyncItera
         "pepper": PEPPER,
         "listen": address,
         "metrics_listen": metrics,
+        "services_listen": "off",
         "drain_s": 0,
         **more,
     }

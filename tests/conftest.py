@@ -10,10 +10,16 @@ from pathlib import Path
 
 import pytest
 import redis.asyncio
+from hypothesis import HealthCheck, settings
 from support.servers import Database, DatabaseFactory
 
+from tallygate.devservers.binaries import prometheus_binaries
 from tallygate.devservers.postgres import EmbeddedPostgres, PostgresServer
 from tallygate.devservers.valkey import EmbeddedValkey, ValkeyServer
+
+# No law is broken by a machine that is slow to look for a counter-example.
+settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any machine")
 
 
 @pytest.fixture(scope="session")
@@ -45,6 +51,12 @@ async def valkey_server(servers_dir: Path) -> AsyncIterator[ValkeyServer]:
     """Return a running Valkey; tests that want it empty ask for `redis_url`."""
     async with EmbeddedValkey(servers_dir / "valkey", is_durable=False) as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def prometheus_programs() -> tuple[Path, Path]:
+    """Return (`prometheus`, `promtool`); where this machine has none, Debian's package is fetched."""
+    return prometheus_binaries()
 
 
 @pytest.fixture

@@ -17,7 +17,9 @@ from tallygate.core.errors import InputError
 
 PREFIX = "TALLYGATE_"
 MASK = "********"
-_PEPPER_MIN = 32
+SERVICES_OFF = frozenset({"", "off"})
+"""What `services_listen` says for nowhere; an empty variable of the environment is one that is not set."""
+_PEPPER_MIN = _SERVICES_KEY_MIN = 32
 
 
 def _whole_number(value: object) -> object:
@@ -61,6 +63,16 @@ class Settings(BaseModel):
         None, description="PEM authorities of clients: with it, who asks has to show a certificate of theirs."
     )
     metrics_listen: str = Field("0.0.0.0:9464", description="/metrics, /healthz and /readyz: host:port.")
+    services_listen: str = Field(
+        "0.0.0.0:50052",
+        description="Where access logs and usage are told: host:port or unix:/path; `off` for nowhere. "
+        "All workers share it.",
+    )
+    services_key: SecretStr | None = Field(
+        None,
+        min_length=_SERVICES_KEY_MIN,
+        description="What callers there show as `authorization: Bearer …`, 32 characters or more.",
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="The least level logged.")
     token_prefix: str = Field("tg", pattern="^[A-Za-z0-9]{1,16}$", description="What tokens begin with.")
     license_ttl_s: float = Field(
@@ -96,6 +108,19 @@ class Settings(BaseModel):
     )
     admin_strangers_per_s: int = Field(
         20, ge=1, le=100_000, description="Requests a second of one address without an admin key; ten times at once."
+    )
+    usage_round_s: Seconds = Field(10, description="Seconds between two looks for usage that is to be moved.")
+    usage_minutes_days: int = Field(
+        400, ge=0, le=36_500, description="Days for which usage is kept by the minute, as it was counted; 0 for ever."
+    )
+    usage_hours_days: int = Field(
+        800,
+        ge=0,
+        le=36_500,
+        description="Days for which usage is kept by the hour; 0 for ever, as are days and months.",
+    )
+    exports_file: Path | None = Field(
+        None, description="TOML file of those who are told of usage. See docs/exports.md."
     )
     leak_keys: SecretStr | None = Field(
         None, description="Who may report leaked tokens: GitHub's `public_keys` document, `shared_secrets` beside it."

@@ -14,7 +14,7 @@ from support.terms import START_AT
 from tallygate.licenses.license import CustomerStatus
 from tallygate.licenses.memory import MemoryLicenseStore
 from tallygate.licenses.postgres import PostgresLicenseStore
-from tallygate.licenses.routes import RouteRule
+from tallygate.licenses.routes import MeterPolicy, RouteRule
 from tallygate.licenses.store import ROUTES_SUBJECT, Change
 from tallygate.storage.postgres import close_pool, create_pool
 
@@ -157,6 +157,14 @@ async def test_routes_come_back_in_order(subject: Subject) -> None:
     assert found.as_of == 2
 
 
+async def test_routes_come_with_policies_and_meters(subject: Subject) -> None:
+    """Who settles a request reads what becomes of its charge, and who takes reports what a meter counts in."""
+    rule = RouteRule("GET", "/a", (("in", 1),), policies=(MeterPolicy("in", ((500, 599),)),))
+    await subject.writer.put_routes((rule,), {"in": "tokens", "tokens": None})
+    found = await subject.store.routes()
+    assert (found.rules, found.meters) == ((rule,), {"in": "tokens", "tokens": None})
+
+
 async def test_changes_come_oldest_first_from_where_one_stopped(subject: Subject) -> None:
     """Catching up reads each change once, in order."""
     await subject.writer.put(digest_of(1), license_of(1))
@@ -185,3 +193,15 @@ async def test_a_number_from_the_future_is_another_history(subject: Subject) -> 
     """After a restore the numbers begin again lower: a reader ahead of the store is told to start afresh."""
     await subject.writer.change("cus_a")
     assert not (await subject.store.changes_since(2)).is_complete
+
+
+async def test_a_license_is_found_by_the_ids_that_upstreams_know(subject: Subject) -> None:
+    """Family and subscription together name it, whatever became of the token; one without the other names nothing."""
+    entry = license_of(1, revoked_at=START_AT)
+    await subject.writer.put(digest_of(1), entry)
+    await subject.writer.put(digest_of(2), license_of(2))
+    found = await subject.store.find_holder(entry.family, entry.subscription)
+    assert found is not None
+    assert (found.customer, found.token, found.terms) == (entry.customer, entry.token, entry.terms)
+    assert await subject.store.find_holder(entry.family, license_of(2).subscription) is None
+    assert await subject.store.find_holder("fam_none", entry.subscription) is None

@@ -25,8 +25,13 @@ def bare_shell(commands: Commands) -> Shell:
 
 @pytest.fixture
 def shell(commands: Commands, database: Database, redis_url: str) -> Shell:
-    """Return a shell with a database and counters of this test's own."""
-    environment = {"POSTGRES_DSN": database.dsn, "REDIS_URL": redis_url, "PEPPER": PEPPER}
+    """Return a shell with a database and counters of this test's own, whose services listen nowhere."""
+    environment = {
+        "POSTGRES_DSN": database.dsn,
+        "REDIS_URL": redis_url,
+        "PEPPER": PEPPER,
+        "SERVICES_LISTEN": "off",  # the usual port would be taken by a test beside this one
+    }
     return Shell(commands, {f"TALLYGATE_{name}": value for name, value in environment.items()})
 
 

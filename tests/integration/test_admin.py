@@ -13,6 +13,7 @@ from tallygate.admin.postgres import Registry
 from tallygate.admin.records import as_json
 from tallygate.admin.transaction import Transaction
 from tallygate.core.errors import ConflictError, InputError, NotFoundError, StoreUnavailableError
+from tallygate.core.periods import Calendar, PeriodUnit
 from tallygate.devservers.ports import LOOPBACK, free_port
 from tallygate.licenses.license import Standing
 from tallygate.plans.document import Catalogue
@@ -254,6 +255,22 @@ async def test_a_subscription_is_what_it_was_told_to_be(desk: Office) -> None:
     assert await desk.subscriptions.show(made.id) == made
     desk.clock.advance(DAY.total_seconds())
     assert (await desk.subscriptions.show(made.id)).status == "active"
+
+
+@pytest.mark.parametrize("zone", ["UTC", "Asia/Kathmandu", "Africa/Monrovia"])
+@pytest.mark.parametrize("is_told", [True, False])
+async def test_billing_periods_begin_on_whole_minutes(desk: Office, zone: str, is_told: bool) -> None:  # noqa: FBT001
+    """Use is recorded by the minute: none belongs to two periods, wherever the customer is, or was long ago."""
+    await desk.open_account()
+    desk.clock.advance(17.000003)
+    told = datetime(1961, 5, 3, 10, 20, 59, 999_999, tzinfo=UTC)  # Monrovia was 44 minutes and a half behind
+    made = await desk.subscriptions.create(
+        "acme", "free", environment=Environment.TEST, anchor_at=told if is_told else None, timezone=zone
+    )
+    assert made.starts_at == desk.clock.now()
+    assert timedelta() <= (told if is_told else made.starts_at) - made.anchor_at < timedelta(minutes=1)
+    start_at = Calendar(PeriodUnit.MONTH, made.anchor_at, zone).period_at(made.starts_at).start_at
+    assert (start_at.second, start_at.microsecond) == (0, 0)
 
 
 async def test_a_time_zone_that_is_none_is_refused(desk: Office) -> None:

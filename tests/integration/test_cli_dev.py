@@ -81,8 +81,9 @@ def exports(env_file: Path) -> dict[str, str]:
 
 
 def left_in(directory: Path) -> list[Path]:
-    """Return what a directory holds."""
-    return list(directory.iterdir())
+    """Return what a directory holds, but for the empty one that workers of one user share."""
+    shared = directory / f"tallygate-{os.geteuid()}"
+    return [path for path in directory.iterdir() if path != shared or list(path.iterdir())]
 
 
 async def in_shell(env_file: Path, command: str) -> str:

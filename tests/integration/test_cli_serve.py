@@ -29,6 +29,8 @@ GONE = "postgresql://user:hunter2secret@{}:{}/none?sslmode=disable"
         ({"LISTEN": "127.0.0.1:99999"}, "TALLYGATE_LISTEN"),
         ({"METRICS_LISTEN": "nowhere"}, "TALLYGATE_METRICS_LISTEN"),
         ({"METRICS_LISTEN": "203.0.113.1:0"}, "TALLYGATE_METRICS_LISTEN"),
+        ({"SERVICES_LISTEN": "nowhere"}, "TALLYGATE_SERVICES_LISTEN"),
+        ({"SERVICES_KEY": "hunter2secret"}, "TALLYGATE_SERVICES_KEY"),
         ({"POSTGRES_DSN": "hunter2secret"}, "postgres_dsn"),
         ({"REDIS_URL": "http://hunter2secret@host"}, "redis"),
         ({"PEPPER": ""}, "TALLYGATE_PEPPER"),
@@ -46,7 +48,7 @@ def test_what_cannot_work_is_refused_at_the_start(shell: Shell, settings: dict[s
     assert shell("serve", **(addresses | settings)).code == 2
 
 
-@pytest.mark.parametrize("name", ["LISTEN", "METRICS_LISTEN"])
+@pytest.mark.parametrize("name", ["LISTEN", "METRICS_LISTEN", "SERVICES_LISTEN"])
 def test_a_taken_port_is_refused(shell: Shell, name: str) -> None:
     """Two services do not share a port silently."""
     with socket.create_server((LOOPBACK, 0)) as taken:
@@ -67,6 +69,7 @@ async def serving(directory: Path, dsn: str, redis_url: str) -> AsyncIterator[tu
         "pepper": PEPPER,
         "listen": f"{LOOPBACK}:0",
         "metrics_listen": metrics,
+        "services_listen": "off",
         "drain_s": 0,
     }
     config = directory / "serve.toml"
@@ -82,7 +85,7 @@ async def serving(directory: Path, dsn: str, redis_url: str) -> AsyncIterator[tu
 
     async with (
         httpx.AsyncClient(base_url=f"http://{metrics}", timeout=10, trust_env=False) as http,
-        running(program, is_alive, start_deadline_s=30, stop_deadline_s=30) as child,
+        running(program, is_alive, start_deadline_s=60, stop_deadline_s=30) as child,
     ):
         yield child, http
 

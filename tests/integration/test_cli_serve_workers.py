@@ -7,6 +7,7 @@ import socket
 import sys
 from pathlib import Path
 
+import grpc
 import httpx
 import pytest
 from support.commands import Shell
@@ -14,8 +15,9 @@ from support.processes import descendants, still_alive, watch
 from support.servers import Database
 from support.supervised import UNASKED, Supervised, ask, supervised
 
-from tallygate.devservers.ports import LOOPBACK, free_ports
+from tallygate.devservers.ports import LOOPBACK, free_port, free_ports
 
+SETTLE = "/tallygate.v1.UsageService/Settle"
 linux_only = pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a child of its parent's death")
 
 
@@ -125,6 +127,32 @@ async def test_workers_share_one_address(tmp_path: Path, dsn: str, redis_url: st
         assert (await service.metrics())[UNASKED] == 2 + 80
 
 
+async def test_workers_share_the_port_of_the_services(tmp_path: Path, dsn: str, redis_url: str) -> None:
+    """Reports and access logs find somebody there while a worker is gone; calls are counted whoever takes them."""
+    address, key = f"{LOOPBACK}:{free_port()}", "a key of the services, long enough to be one"
+    counted = 'tallygate_services_calls_total{code="UNAUTHENTICATED",method="Settle"}'
+    async with supervised(tmp_path, dsn, redis_url, services_listen=address, services_key=key) as service:
+        for number in range(2):
+            killed = (await service.pids())[number]
+            os.kill(killed, signal.SIGKILL)
+            await refused_settlements(address, 1)
+            assert (await service.metrics())[counted] == number + 1
+            await service.until_ready(other_than={killed})
+        await refused_settlements(address, 20)
+        assert (await service.metrics())[counted] == 22
+
+
+async def refused_settlements(address: str, times: int) -> None:
+    """Call the services so often without the key, each time over a connection of its own."""
+    for _ in range(times):
+        options = [("grpc.use_local_subchannel_pool", 1)]
+        async with grpc.aio.insecure_channel(address, options=options) as channel:
+            settle: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(SETTLE)
+            with pytest.raises(grpc.aio.AioRpcError) as refused:
+                await settle(b"", timeout=20, wait_for_ready=True)
+            assert refused.value.code() is grpc.StatusCode.UNAUTHENTICATED
+
+
 async def test_sigterm_ends_all_workers_cleanly(tmp_path: Path, dsn: str, redis_url: str) -> None:
     """Every worker drains and ends by itself, the supervisor after them, with 0 and no complaint."""
     async with supervised(tmp_path, dsn, redis_url) as service:
@@ -173,6 +201,10 @@ async def test_no_worker_outlives_its_supervisor(tmp_path: Path, dsn: str, redis
         ({"PEPPER": ""}, "TALLYGATE_PEPPER"),
         ({"REDIS_URL": "http://hunter2secret@host"}, "rediss://"),
         ({"METRICS_LISTEN": "nowhere"}, "TALLYGATE_METRICS_LISTEN"),
+        ({"SERVICES_LISTEN": "nowhere"}, "TALLYGATE_SERVICES_LISTEN"),
+        ({"SERVICES_LISTEN": f"{LOOPBACK}:0"}, "TALLYGATE_SERVICES_LISTEN: several workers share one port"),
+        ({"SERVICES_LISTEN": "unix:/tmp/t.sock"}, "TALLYGATE_SERVICES_LISTEN: several workers share one port"),
+        ({"SERVICES_KEY": "hunter2secret"}, "TALLYGATE_SERVICES_KEY"),
     ],
     ids=str,
 )
@@ -191,6 +223,28 @@ def test_a_taken_port_of_a_worker_is_refused(shell: Shell) -> None:
         settings = {"WORKERS": "2", "LISTEN": f"{LOOPBACK}:{first}", "METRICS_LISTEN": f"{LOOPBACK}:0"}
         told = shell("serve", **settings).refused()
     assert f"TALLYGATE_LISTEN: cannot listen on {LOOPBACK}:{first + 1}" in told
+
+
+@pytest.mark.parametrize("transport", ["h2corn", "grpcio"])
+@pytest.mark.parametrize("workers", ["1", "2"])
+@pytest.mark.parametrize("endpoints", ["each", "shared"])
+def test_pages_and_requests_do_not_share_a_port(shell: Shell, transport: str, workers: str, endpoints: str) -> None:
+    """One port for both is refused before anything is served, however many processes would have listened on it."""
+    address = f"{LOOPBACK}:{free_ports(2)}"
+    settings = {"WORKERS": workers, "WORKER_ENDPOINTS": endpoints, "TRANSPORT": transport}
+    told = shell("serve", LISTEN=address, METRICS_LISTEN=address, **settings).refused()
+    assert told.count(f"TALLYGATE_LISTEN: cannot listen on {address}") == 1
+    assert "a worker is started" not in told
+
+
+def test_services_are_not_where_a_worker_checks(shell: Shell) -> None:
+    """The usual port of the services may be that of a second worker: then it is said where they could be."""
+    first = free_ports(3)
+    settings = {"WORKERS": "2", "LISTEN": f"{LOOPBACK}:{first}", "SERVICES_LISTEN": f"0.0.0.0:{first + 1}"}
+    said = f"0.0.0.0:{first + 1} is an address that a worker checks at (such as 0.0.0.0:{first + 2}"
+    for command in (("serve",), ("config", "check")):
+        told = shell(*command, METRICS_LISTEN=f"{LOOPBACK}:0", **settings).refused()
+        assert told.count(f"TALLYGATE_SERVICES_LISTEN: {said}") == 1
 
 
 def test_the_check_beforehand_finds_it_too(shell: Shell) -> None:

@@ -9,11 +9,12 @@ import grpc
 import httpx
 import pytest
 from support.decisions import BURST, ROUTE, TOKEN, allow, deny, license_of, state
-from support.gateway import HARDENED, MINIMAL, SHARED_LISTENER, WORKER_ENDPOINTS, Gateway, gateway
+from support.gateway import ACCESS_LOG, HARDENED, MINIMAL, SHARED_LISTENER, WORKER_ENDPOINTS, Gateway, gateway
 
 from tallygate.credentials.extract import Credential
 from tallygate.decision.decision import CheckInput, Decision, Reason
 from tallygate.decision.denials import DENIALS
+from tallygate.devservers.envoy_config import parse
 from tallygate.limits.limiter import LimitOutcome
 
 BEARER = ("authorization", f"Bearer {TOKEN}")
@@ -25,6 +26,7 @@ SHIPPED = {
     "hardened": HARDENED,
     "worker-endpoints": WORKER_ENDPOINTS,
     "shared-listener": SHARED_LISTENER,
+    "access-log": ACCESS_LOG,
 }
 
 
@@ -262,3 +264,12 @@ async def test_hardened_logs_decisions_and_no_credential(tmp_path: Path) -> None
     assert re.findall(r'"reason":"([^"]*)"', log) == ["ok", "token_expired"]
     assert re.findall(r'"customer":"([^"]*)"', log) == ["cus_1", "cus_1"]
     assert TOKEN not in log
+
+
+def test_access_log_is_the_hardened_configuration_and_one_log_more() -> None:
+    """What is said of the hardened one holds of it too: nothing else differs."""
+    told, hardened = (parse(text)["static_resources"] for text in (ACCESS_LOG, HARDENED))
+    (manager,) = (one["filter_chains"][0]["filters"][0]["typed_config"] for one in told["listeners"])
+    assert manager["access_log"].pop()["name"] == "envoy.access_loggers.http_grpc"
+    told["clusters"] = [cluster for cluster in told["clusters"] if cluster["name"] != "tallygate-services"]
+    assert told == hardened

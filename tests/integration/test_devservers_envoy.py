@@ -92,6 +92,17 @@ async def test_the_upstream_says_what_it_received_and_logs_it(data_dir: Path) ->
     assert (head.status_code, head.content) == (200, b"")
 
 
+async def test_the_upstream_answers_as_it_is_asked_to() -> None:
+    """Whoever tries out what becomes of a failure, or of a header, gets it; the next answer is as usual."""
+    async with SampleUpstream() as upstream, httpx.AsyncClient(base_url=upstream.url) as client:
+        wanted = {"x-answer-status": "503", "x-answer-x-units": "7"}
+        failed = await client.get("/", headers=wanted)
+        assert (failed.status_code, failed.headers["x-units"]) == (503, "7")
+        assert failed.json()["headers"]["x-answer-status"] == "503"
+        assert (await client.get("/", headers={"x-answer-status": "204"})).content == b""
+        assert (await client.get("/")).status_code == 200
+
+
 async def test_the_upstream_keeps_requests_of_one_connection_apart() -> None:
     """Pipelined requests, bodies of both framings between them, are answered in order."""
     requests = (

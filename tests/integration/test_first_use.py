@@ -173,7 +173,7 @@ async def test_the_end_of_a_period_is_that_of_the_plan_it_became(place: Place) -
     await worker.report()
     await place.pass_by(15 * DAY)
     changed = await place.desk.contracts.change(place.subscription, "trial", at="period-end")
-    assert changed.changes[0].at == began_at.replace(year=began_at.year + 1)
+    assert changed.changes[0].at == began_at.replace(year=began_at.year + 1, second=0, microsecond=0)
 
 
 async def test_a_lost_counter_store_begins_no_trial_anew(place: Place) -> None:

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import asyncpg
 import pytest
 from support.office import office
 from support.servers import Database
@@ -82,12 +83,49 @@ async def test_a_diff_tells_of_routes(database: Database, tmp_path: Path) -> Non
         "  narrows GET /v1/**.cost.tokens: a request costs 2 tokens instead of 0",
         "  narrows GET /v1/**.scope: asks for the scope a",
         "  neutral * /**: the rule is gone; some of its requests meet other rules",
+        "  neutral meters.input: the meter is declared",
+        "  neutral meters.tokens: the meter is declared",
         "  routes: in force for everybody as soon as they are applied",
     ]
     await tallygate("plans", "apply", str(path), database=database)
     assert "routes  unchanged" in await tallygate("plans", "diff", str(path), database=database)
     told_to_programs = json.loads(await tallygate("plans", "diff", str(path), "--json", database=database))
     assert told_to_programs["routes"] == {"changes": []}
+
+
+async def test_a_diff_tells_of_meters(database: Database, tmp_path: Path) -> None:
+    """What is made of a charge after the response is told before it is in force; what is told is all that changes."""
+    path, routes = tmp_path / "routes.yaml", 'routes: [{match: "GET /v1/**", cost: {input: 2}}]'
+    path.write_text("meters: {tokens: {}, input: {parent: tokens}}\n" + routes)
+    await tallygate("plans", "apply", str(path), database=database)
+    path.write_text("meters: {tokens: {}, input: {parent: tokens, refund_on: [5xx], within: 1h}}\n" + routes)
+    assert (await tallygate("plans", "diff", str(path), database=database)).splitlines() == [
+        "routes",
+        "  neutral meters.input.refund_on: which responses give its units back",
+        "  neutral meters.input.within: how long a request may be settled",
+        "  neutral meters.input.unsettled: what becomes of requests that nobody settles",
+        "  routes: in force for everybody as soon as they are applied",
+    ]
+    assert "routes  replaced" in await tallygate("plans", "apply", str(path), database=database)
+    assert await tallygate("plans", "diff", str(path), database=database) == "routes  unchanged\n"
+    shown = await tallygate("plans", "routes", database=database)
+    assert all(word in shown for word in ("GET /v1/**", "input", "5xx", "1h", "charge"))
+    told: Any = json.loads(await tallygate("plans", "routes", "--json", database=database))
+    assert told["meters"]["input"] == {"parent": "tokens", "refund_on": ["5xx"], "within": "1h", "unsettled": "charge"}
+
+
+async def test_a_table_of_an_older_version_is_compared_and_shown(database: Database, tmp_path: Path) -> None:
+    """A table stored as a list, before meters were stored, is not replaced by one that says the same."""
+    connection = await asyncpg.connect(database.dsn)
+    rules = [{"match": "GET /v1/**", "cost": {"requests": 1}, "scope": None, "feature": None}]
+    await connection.execute("INSERT INTO route_tables VALUES (1, $1::jsonb, now())", json.dumps(rules))
+    await connection.close()
+    path = tmp_path / "routes.yaml"
+    path.write_text('routes: [{match: "GET /v1/**"}]')
+    assert await tallygate("plans", "diff", str(path), database=database) == "routes  unchanged\n"
+    assert "routes  unchanged" in await tallygate("plans", "apply", str(path), database=database)
+    told: Any = json.loads(await tallygate("plans", "routes", "--json", database=database))
+    assert (told["items"], told["meters"]) == (rules, {})
 
 
 async def test_a_file_without_routes_leaves_them_in_force(database: Database) -> None:

@@ -29,11 +29,16 @@ SMALL = {
     "license_generation": "one row, ever",
     "audit_head": "one row, ever",
     "schema_migrations": "one row a migration",
+    "usage_ledger": "one row, ever",
+    "exports": "one row for each who was ever told of usage: a handful",
+    "export_asides": "10,000 for each of these at most: one that has as many stops",
+    "export_files": "one row a day for each who gets files",
 }
 """Tables that may be read whole, and why that never hurts. Any other table is taken to grow with the business."""
 
 COUNTS = {
     "admin/queries.sql:pins": "counts who is on each version of a plan, so it has to look at all of them",
+    "admin/queries.sql:tokens_by_state": "counts all tokens, once a minute, for the one worker that leads",
 }
 """Statements that may read any table whole, and why. None is part of issuing, listing or revoking."""
 
@@ -43,6 +48,8 @@ SORTS = {
     "admin/queries.sql:credits": "what hangs on the subscriptions of a page; a license is compiled from all of it",
     "admin/queries.sql:live_subscription_ids_of_customer": "one or two that run, and those that are to follow them",
     "admin/queries.sql:overlapping_subscription": "one or two that run, and those that are to follow them",
+    "billing/queries.sql:billed_usage": "what a period comes to, by version, meter and outcome: a handful of sums",
+    "usage/reading.sql:counted": "what one customer used in a period, by meter and token: a handful of sums",
     "licenses/queries.sql:changes_since": "what changed since it was last asked, some seconds ago",
 }
 """Statements that put rows in order, and why these are never many. From any other, rows come in an index's order."""
@@ -68,6 +75,7 @@ LISTS = {
 
 CALLS = {
     "find_license_v1": "SELECT * FROM find_license_v1(ARRAY[sha256('1'), sha256('2')])",
+    "find_holder_v1": "SELECT find_holder_v1('fam_00000000000000000000000007', 'sub_00000000000000000000000007')",
     "current_routes_v1": "SELECT * FROM current_routes_v1()",
     "current_generation_v1": "SELECT * FROM current_generation_v1()",
     "changes_since_v1": "SELECT * FROM changes_since_v1(19990)",
@@ -78,6 +86,8 @@ CALLS = {
     "netstring": "SELECT netstring('text')",
     "own_token": """INSERT INTO tokens (id, family_id, digest, pepper_id, hint, created_at) VALUES (
         'tok_zzzzzzzzzzzzzzzzzzzzzzzzzz', 'fam_00000000000000000000000007', sha256('new'), 'pepper', '0000', now())""",
+    "make_usage_partitions_v1": "SELECT make_usage_partitions_v1(ARRAY[now()])",
+    "drop_usage_partitions_v1": "SELECT drop_usage_partitions_v1('2000-01-01', NULL)",
     "audit_hash": "SELECT audit_hash(a) FROM audit a WHERE id = 7",
     # Triggers: what sets them off, and finds them without a refusal.
     "chain_audit": "INSERT INTO audit (at, actor, action, object) VALUES (now(), 'test', 'test', 'test')",

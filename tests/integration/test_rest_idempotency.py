@@ -172,6 +172,7 @@ async def test_every_post_honours_the_key(rest: Rest) -> None:
         "/v1/routes": {"routes": [{"match": "* /v1/**"}]},
         "/v1/plans": {"plans": [{"key": "silver", "name": "Silver"}]},
         "/v1/plans/pro/versions": {"name": "Pro"},
+        "/v1/usage/corrections": {"subscription": contract["id"], "meter": "requests", "quantity": 1, "reason": "x"},
         "/v1/plans/pro/migrations": {"from_version": 1, "to": "free"},
         "/v1/plans/pro/shadow": {"version": 1, "shadow": "free@1"},
         "/v1/plans/pro/shadow/stop": {"version": 1},

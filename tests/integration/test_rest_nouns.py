@@ -186,6 +186,22 @@ async def test_routes_are_replaced_for_every_plan(rest: Rest) -> None:
     assert told["errors"][0]["pointer"].startswith("/routes/0")
 
 
+async def test_meters_are_shown_as_they_can_be_sent(rest: Rest) -> None:
+    """The tree and the policies it counts by are part of the table; a mistake in one has its pointer."""
+    meters = {"tokens": {}, "out": {"parent": "tokens", "refund_on": [429, "5xx"], "actual": {"trailer": "x-out"}}}
+    table = {"routes": [{"match": "* /v1/**", "cost": {"out": 9}}], "meters": meters}
+    assert (await rest.admin.post("/v1/routes", json=table)).json()["routes"] == "replaced"
+    shown = (await rest.viewer.get("/v1/routes")).json()
+    assert shown["items"][0]["counts"] == {"out": 9, "tokens": 9}
+    meters["out"] |= {"refund_on": ["429", "5xx"], "within": "10m", "unsettled": "charge"}
+    assert shown["meters"] == meters
+    again = await rest.admin.post("/v1/routes", json=table | {"meters": shown["meters"]})
+    assert again.json()["routes"] == "unchanged"
+    meters["out"] |= {"refund_on": ["429", "6xx"]}
+    told = problem(await rest.admin.post("/v1/routes", json=table), 422)
+    assert [error["pointer"] for error in told["errors"]] == ["/meters/out/refund_on/1"]
+
+
 async def test_features_are_listed_with_who_has_them(rest: Rest) -> None:
     """An upstream developer sees which plans grant a feature."""
     page = (await rest.viewer.get("/v1/features")).json()

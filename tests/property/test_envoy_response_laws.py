@@ -78,6 +78,8 @@ NAMES = st.sampled_from(
         "x-tallygate-",
         "x-tallygate-role",
         "x-tallygate-plan",
+        "x-tallygate-receipt",
+        "x_tallygate_receipt",
         "x_tallygate_plan",
         "x-tallygate_features",
         "x-envoy-auth-failure-mode-allowed",
@@ -105,7 +107,8 @@ def decisions(draw: st.DrawFn, license_: License | None = None) -> Decision:
     if draw(st.booleans()):
         reason, opinions = draw(st.sampled_from([Reason.OK, Reason.OVERAGE])), draw(OPINIONS)
         credential = draw(CREDENTIALS)
-        return Allow(reason, draw(TEXT), credential, license_, phase, route, states, opinions=opinions)
+        receipt = draw(st.none() | TEXT.filter(bool))
+        return Allow(reason, draw(TEXT), credential, license_, phase, route, states, opinions=opinions, receipt=receipt)
     is_known = draw(st.booleans())
     return Deny(
         draw(st.sampled_from(sorted(DENIALS))),

@@ -9,7 +9,7 @@ from google.protobuf import descriptor_pool
 from google.protobuf.descriptor import FieldDescriptor
 from support.envoy_oracle import MESSAGES, wire_fields
 
-from tallygate._proto.envoy.v3 import base_pb2, external_auth_pb2
+from tallygate._proto.envoy.v3 import accesslog_pb2, base_pb2, external_auth_pb2
 
 ROOT = Path(__file__).parents[2]
 GENERATED = ROOT / "service" / "tallygate" / "_proto"
@@ -34,6 +34,7 @@ def test_every_message_is_compared() -> None:
     """A message added to our .proto files is held against Envoy's too."""
     tops = [*base_pb2.DESCRIPTOR.message_types_by_name.values()]
     tops += external_auth_pb2.DESCRIPTOR.message_types_by_name.values()
+    tops += accesslog_pb2.DESCRIPTOR.message_types_by_name.values()
     nested = [inner for top in tops for inner in top.nested_types if not inner.name.endswith("Entry")]
     assert {one.full_name.removeprefix(PACKAGE) for one in [*tops, *nested]} == set(MESSAGES)
 

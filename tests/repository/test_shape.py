@@ -67,8 +67,10 @@ def test_drivers_stay_in_files_named_for_them() -> None:
         "asyncpg": {"postgres.py", "listener.py", "migrate.py"},
         "redis": {"redis.py", "redis_topology.py"},
         "hiredis": {"redis_pipeline.py"},
-        "grpc": {"grpcio.py", "health.py"},
+        "grpc": {"grpcio.py", "grpcio_services.py", "health.py"},
         "h2corn": {"h2corn.py"},
+        "httpx": {"http.py", "system.py", "smoke.py"},
+        "pyarrow": {"parquet.py"},
     }
     found = []
     for path in (path for path in MODULES if "service" in path.parts and "devservers" not in path.parts):

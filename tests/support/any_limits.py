@@ -117,4 +117,7 @@ def acquisitions(draw: st.DrawFn, limits: Sequence[Limit]) -> Acquisition:
             charges[places(Acquisition(subject, (Charge(limit, 0),)))[0][0]] = Charge(limit, cost)
     usage = draw(USAGES)
     request_id = draw(st.none() | REQUEST_IDS)
-    return Acquisition(subject, tuple(charges.values()), usage, "GET /v1/{a|b}", request_id)
+    receipt_s = 0 if request_id is None else draw(st.sampled_from([0, 0, 1, 60, 86_400]))
+    unsettled = draw(st.sampled_from([(), tuple((meter, 0) for meter, _ in usage)])) if receipt_s else ()
+    plan = draw(st.sampled_from(["p@1", "p@2"]))
+    return Acquisition(subject, tuple(charges.values()), usage, "GET /v1/{a|b}", request_id, plan, receipt_s, unsettled)

@@ -60,6 +60,7 @@ _FACTS = {
     "default right": "SELECT defaclnamespace::regnamespace, defaclobjtype, defaclacl FROM pg_default_acl",
     "generation": "SELECT * FROM public.license_generation",
     "audit head": "SELECT * FROM public.audit_head",
+    "usage ledger": "SELECT * FROM public.usage_ledger",
 }
 _RIGHTS_OF = """
 CREATE FUNCTION pg_temp.rights_of(aclitem[]) RETURNS TABLE (grantee text, privilege text, is_grantable boolean)

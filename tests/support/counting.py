@@ -17,12 +17,12 @@ from redis.asyncio import Redis
 from tallygate.core.clock import ManualClock
 from tallygate.core.periods import Calendar, PeriodUnit
 from tallygate.limits.algorithms import microseconds
-from tallygate.limits.keys import EXPIRY_FIELD, PREFIX
+from tallygate.limits.keys import EXPIRY_FIELD, OPENED_FIELD, PREFIX, due_key, index_key, index_member
 from tallygate.limits.limit import Limit, LimitKind, OnExceed
 from tallygate.limits.limiter import Acquisition, Charge, Limiter, LimitOutcome, Subject, Verdict
 from tallygate.limits.memory import MemoryLimiter
 from tallygate.limits.redis import RedisLimiter
-from tallygate.limits.script import ACQUIRE_LUA, FIRST_USE_LUA, SETTLE_LUA, Scripts
+from tallygate.limits.script import ACQUIRE_LUA, AMEND_LUA, FIRST_USE_LUA, Scripts
 from tallygate.storage.redis_link import LinkTerms
 from tallygate.storage.redis_topology import link
 
@@ -47,7 +47,7 @@ def scripted_clocks() -> Scripts:
     return Scripts(
         acquire=scripted_clock(ACQUIRE_LUA),
         first_use=scripted_clock(FIRST_USE_LUA),
-        settle=scripted_clock(SETTLE_LUA),
+        amend=scripted_clock(AMEND_LUA),
     )
 
 
@@ -72,6 +72,14 @@ class Counting(Protocol):
         """Return the units counted in all minutes, by field."""
         ...
 
+    async def by_minute_counted(self) -> dict[int, dict[str, int]]:
+        """Return the same for each minute in which they were counted."""
+        ...
+
+    async def due(self) -> dict[str, int]:
+        """Return when Alice's receipts that are to be given back are over, ms since 1970."""
+        ...
+
 
 class MemoryCounting:
     """The limiter in memory."""
@@ -92,7 +100,8 @@ class MemoryCounting:
         for key in list(self.memory._records):
             self.memory.record(key)
         now_ms = microseconds(at) // 1000
-        for remembered in (self.memory._remembered, self.memory._held):
+        every: list[Any] = [self.memory._remembered, self.memory._held, self.memory._receipts]
+        for remembered in every:
             for key, (until_ms, _) in list(remembered.items()):
                 if until_ms <= now_ms:
                     del remembered[key]
@@ -112,6 +121,18 @@ class MemoryCounting:
     def held(self) -> dict[str, tuple[int, str]]:
         """Return the sets that hold each request, and until when that is remembered."""
         return {key: (until_ms, " ".join(keys)) for key, (until_ms, keys) in self.memory._held.items()}
+
+    def receipts(self) -> dict[str, tuple[int, bytes]]:
+        """Return every receipt as it is kept, and until when."""
+        return dict(self.memory._receipts)
+
+    async def by_minute_counted(self) -> dict[int, dict[str, int]]:
+        """Return the usage counted in each minute."""
+        return {minute: dict(bucket) for minute, bucket in self.memory.usage.items()}
+
+    async def due(self) -> dict[str, int]:
+        """Return when receipts that are to be given back are over."""
+        return dict(self.memory.due)
 
 
 class RedisCounting:
@@ -161,12 +182,39 @@ class RedisCounting:
 
     async def usage(self) -> dict[str, int]:
         """Return the units counted in all minutes, by field."""
-        buckets = [await self.record(key) for key in await self.keys() if ":u:" in key]
-        return added({field: int(units) for field, units in bucket.items()} for bucket in buckets)
+        return added((await self.by_minute_counted()).values())
+
+    async def by_minute_counted(self) -> dict[int, dict[str, int]]:
+        """Return the usage counted in each minute; each bucket must say when it was opened, and be in the index."""
+        found: dict[int, dict[str, int]] = {}
+        for key in await self.keys():
+            if ":u:" in key:
+                bucket = {field: int(units) for field, units in (await self.record(key)).items()}
+                minute = int(key.rpartition(":")[2])
+                assert bucket.pop(OPENED_FIELD) // (60 * SECOND_US) == minute
+                customer = key.partition("{")[2].partition("}")[0]
+                assert await self.client.sismember(index_key(customer), index_member(customer, minute))
+                found[minute] = bucket
+        return found
+
+    async def receipts(self) -> dict[str, tuple[int, bytes]]:
+        """Return every receipt as it is kept, and until when."""
+        found: dict[str, tuple[int, bytes]] = {}
+        for key in await self.keys():
+            if ":r:" in key and "|" not in key:
+                found[key] = (await self.client.pexpiretime(key), cast("bytes", await self.client.get(key)))
+        return found
+
+    async def due(self) -> dict[str, int]:
+        """Return when Alice's receipts that are to be given back are over, ms since 1970."""
+        members = cast(
+            "list[tuple[bytes, float]]", await self.client.zrange(due_key(ALICE.customer), 0, -1, withscores=True)
+        )
+        return {member.decode(): int(at_ms) for member, at_ms in members}
 
     async def records(self) -> dict[str, dict[str, str]]:
         """Return every record by key."""
-        rest = (":u:", ":i:", ":h:", ":first:")
+        rest = (":u:", ":i:", ":h:", ":r:", ":first:", ":open", ":due")
         found = [key for key in await self.keys() if "|" in key or not any(part in key for part in rest)]
         return {key: await self.record(key) for key in found}
 
@@ -219,6 +267,17 @@ def added(buckets: Iterable[Mapping[str, int]]) -> dict[str, int]:
     return dict(total)
 
 
+def by_minute(buckets: Mapping[int, Mapping[str, int]]) -> dict[int, dict[str, int]]:
+    """Return the usage of each minute it belongs to, whenever it was counted, by field without that."""
+    found: dict[int, Counter[str]] = {}
+    for minute, bucket in buckets.items():
+        for field, units in bucket.items():
+            parts = field.split("|", 7)
+            belongs, parts[6] = int(parts[6] or minute), ""
+            found.setdefault(belongs, Counter())["|".join(parts)] += units
+    return {minute: dict(bucket) for minute, bucket in found.items()}
+
+
 def rate(amount: int, burst: int, *, window_s: int = 1, name: str = "burst", **rest: Any) -> Limit:  # noqa: ANN401
     """Return a rate of `amount` per `window_s`."""
     return Limit(name, LimitKind.RATE, amount, burst=burst, window_us=window_s * SECOND_US, **rest)
@@ -249,6 +308,7 @@ def asking(
     subject: Subject = ALICE,
     usage: tuple[tuple[str, int], ...] = (("requests", 1),),
     request_id: str | None = None,
+    **rest: Any,  # noqa: ANN401 - further fields
 ) -> Acquisition:
     """Return a request that costs each limit 1, or what stands beside it."""
     pairs = [charge if isinstance(charge, tuple) else (charge, 1) for charge in charges]
@@ -258,6 +318,8 @@ def asking(
         usage=usage,
         route="GET /v1/things",
         idempotency_key=request_id,
+        plan="pro@3",
+        **rest,
     )
 
 

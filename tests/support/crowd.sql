@@ -91,5 +91,23 @@ SELECT 'key:' || n % 50, pg_temp.hash(n), pg_temp.hash(n), substr(pg_temp.hash(n
     now() + (n - 100) * interval '1 minute'
 FROM generate_series(0, 9999) n;
 
+-- Usage of five months, from last month on: in every partition that a fresh database has.
+CREATE TEMPORARY TABLE used AS
+SELECT pg_temp.id('cus', n % 5000) AS customer_id, pg_temp.id('sub', n % 5000) AS subscription_id,
+    pg_temp.id('fam', n % 5000) AS family_id, 'plan' || n % 20 || '@1' AS plan, 'requests' AS meter,
+    'GET /v1/route' || n % 40 AS route, 'allowed' AS outcome,
+    date_trunc('month', now() - interval '1 month', 'UTC') + n * interval '8 minutes' AS at, n
+FROM generate_series(0, 25999) n;
+INSERT INTO usage_entries (id, recorded_at, bucket, customer_id, subscription_id, family_id, plan, meter, route, outcome,
+                           entry, minute_at, quantity)
+SELECT n, at, n, customer_id, subscription_id, family_id, plan, meter, route, outcome, 'counted', at, n FROM used;
+INSERT INTO usage_hours SELECT customer_id, subscription_id, family_id, plan, meter, route, outcome, at, n FROM used;
+INSERT INTO usage_days SELECT customer_id, subscription_id, family_id, plan, meter, route, outcome, at, n FROM used;
+INSERT INTO usage_months SELECT customer_id, subscription_id, family_id, plan, meter, route, outcome, at, n FROM used;
+INSERT INTO usage_totals SELECT at, plan, meter, route, outcome, n FROM used;
+
+-- By what others know who used it.
+INSERT INTO customer_references SELECT id, 'stripe', 'cus_' || id, now() FROM customers;
+
 RESET session_replication_role;
 ANALYZE;

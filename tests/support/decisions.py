@@ -43,9 +43,11 @@ def state(
     remaining: int = 0,
     retry_after_s: int | None = None,
     reset_s: int | None = None,
+    *,
+    over: int = 0,
 ) -> LimitState:
     """Return where a limit stands."""
-    return LimitState(limit, outcome, remaining, retry_after_s, reset_s)
+    return LimitState(limit, outcome, remaining, retry_after_s, reset_s, over)
 
 
 def allow(

@@ -7,6 +7,7 @@ built here, not in tests: their classes look names up where they are first used.
 import dataclasses
 import warnings
 from collections.abc import Mapping, Sequence
+from datetime import timedelta
 
 with warnings.catch_warnings():
     # Its classes use a form of validator that pydantic has deprecated; that is not ours to mend.
@@ -17,8 +18,22 @@ with warnings.catch_warnings():
         HeaderValue,
         HeaderValueOption,
         HeaderValueOptionHeaderAppendAction,
+        Metadata,
         QueryParameter,
         SocketAddress,
+    )
+    from envoy_data_plane.envoy.data.accesslog.v3 import (
+        AccessLogCommon,
+        AccessLogType,
+        HttpAccessLogEntry,
+        HttpRequestProperties,
+        HttpResponseProperties,
+    )
+    from envoy_data_plane.envoy.service.accesslog.v3 import (
+        StreamAccessLogsMessage,
+        StreamAccessLogsMessageHttpAccessLogEntries,
+        StreamAccessLogsMessageIdentifier,
+        StreamAccessLogsResponse,
     )
     from envoy_data_plane.envoy.service.auth.v3 import (
         AttributeContext,
@@ -31,9 +46,19 @@ with warnings.catch_warnings():
         OkHttpResponse,
     )
     from envoy_data_plane.envoy.type.v3 import HttpStatus
+    from envoy_data_plane.google.protobuf import Struct
     from envoy_data_plane.google.rpc import Status
 
-__all__ = ["MESSAGES", "CheckResponse", "check_request", "headers_of", "parse_response", "wire_fields"]
+__all__ = [
+    "MESSAGES",
+    "CheckResponse",
+    "check_request",
+    "headers_of",
+    "log_entry",
+    "log_message",
+    "parse_response",
+    "wire_fields",
+]
 
 MESSAGES: dict[str, type] = {
     "SocketAddress": SocketAddress,
@@ -52,8 +77,17 @@ MESSAGES: dict[str, type] = {
     "DeniedHttpResponse": DeniedHttpResponse,
     "OkHttpResponse": OkHttpResponse,
     "CheckResponse": CheckResponse,
+    "Metadata": Metadata,
+    "AccessLogCommon": AccessLogCommon,
+    "HTTPRequestProperties": HttpRequestProperties,
+    "HTTPResponseProperties": HttpResponseProperties,
+    "HTTPAccessLogEntry": HttpAccessLogEntry,
+    "StreamAccessLogsMessage": StreamAccessLogsMessage,
+    "StreamAccessLogsMessage.HTTPAccessLogEntries": StreamAccessLogsMessageHttpAccessLogEntries,
+    "StreamAccessLogsResponse": StreamAccessLogsResponse,
 }
 """Envoy's messages by the names we give ours."""
+_EXT_AUTHZ = "envoy.filters.http.ext_authz"
 _LENGTH_DELIMITED = {"string", "bytes", "message", "map"}
 
 
@@ -111,3 +145,42 @@ def wire_fields(message: type) -> dict[str, tuple[int, bool]]:
     """Return each field's number, and whether it is length-delimited on the wire rather than a varint."""
     found = {field.name: field.metadata["betterproto"] for field in dataclasses.fields(message)}
     return {name: (meta.number, meta.proto_type in _LENGTH_DELIMITED) for name, meta in found.items()}
+
+
+def log_entry(
+    noted: Mapping[str, str] | None,
+    *,
+    status: int | None = 200,
+    body_bytes: tuple[int, int] = (0, 0),
+    headers: Mapping[str, str] | None = None,
+    trailers: Mapping[str, str] | None = None,
+    moment: str = "DownstreamEnd",
+) -> HttpAccessLogEntry:
+    """Return what Envoy logs of a request of which ext_authz noted so much; `body_bytes` are received and sent."""
+    received, sent = body_bytes
+    structs = {} if noted is None else {_EXT_AUTHZ: Struct.from_dict(dict(noted))}
+    return HttpAccessLogEntry(
+        common_properties=AccessLogCommon(
+            metadata=Metadata(filter_metadata=structs),
+            duration=timedelta(seconds=1.5),
+            upstream_cluster="upstream",
+            access_log_type=AccessLogType[moment],
+        ),
+        request=HttpRequestProperties(path="/v1/things", request_body_bytes=received),
+        response=HttpResponseProperties(
+            response_code=status,
+            response_body_bytes=sent,
+            response_headers=dict(headers or {}),
+            response_trailers=dict(trailers or {}),
+        ),
+    )
+
+
+def log_message(*entries: HttpAccessLogEntry) -> bytes:
+    """Return the bytes of a message of Envoy's access log service."""
+    return bytes(
+        StreamAccessLogsMessage(
+            identifier=StreamAccessLogsMessageIdentifier(log_name="tallygate"),
+            http_logs=StreamAccessLogsMessageHttpAccessLogEntries(log_entry=list(entries)),
+        )
+    )

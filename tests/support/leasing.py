@@ -1,14 +1,16 @@
 """Workers that lease from one store, whose way to it fails as told, and whose time the test moves."""
 
 import asyncio
+import fcntl
 from collections import Counter
 from collections.abc import Callable
 from enum import StrEnum
 
 from tallygate.core.errors import LimiterUnavailableError
+from tallygate.limits.amendment import Amendment, AmendOutcome
+from tallygate.limits.journal_files import FileJournal
 from tallygate.limits.leased import LeasedLimiter, LeaseResult
-from tallygate.limits.leases import LeaseStore, Settlement
-from tallygate.limits.limiter import Acquisition, Verdict
+from tallygate.limits.limiter import Acquisition, Limiter, Verdict
 
 
 class Fault(StrEnum):
@@ -24,10 +26,11 @@ class Fault(StrEnum):
 class FaultyStore:
     """A store, but for what goes wrong on the way; asking for a single request goes wrong only while it `is_away`."""
 
-    def __init__(self, store: LeaseStore) -> None:
+    def __init__(self, store: Limiter) -> None:
         """Have no fault yet."""
         self._store = store
         self.peek, self.release, self.first_used_at = store.peek, store.release, store.first_used_at
+        self.report, self.receipt = store.report, store.receipt
         self.fault = Fault.NONE
         self.is_away = False
         self.asked: list[Acquisition] = []
@@ -52,14 +55,14 @@ class FaultyStore:
             await self._hold_back()
         return verdict
 
-    async def settle(self, settlement: Settlement) -> bool:
-        """Settle, or fail."""
+    async def amend(self, amendment: Amendment) -> AmendOutcome:
+        """Amend, or fail."""
         if self.fault in (Fault.LATE, Fault.UNSENT):
             raise LimiterUnavailableError("it was not sent")
-        is_new = await self._store.settle(settlement)
+        outcome = await self._store.amend(amendment)
         if self.fault is Fault.UNHEARD:
             raise LimiterUnavailableError("its reply was lost")
-        return is_new
+        return outcome
 
     async def arrive(self) -> None:
         """Let the late calls arrive now."""
@@ -78,11 +81,24 @@ class FaultyStore:
         await self._gate.wait()
 
 
+def abandon(journal: FileJournal) -> None:
+    """Let go of a journal as a process does that is killed: what was written stays."""
+    fcntl.flock(journal._file._fd, fcntl.LOCK_UN)
+
+
 class Worker:
     """A worker that leases. Its clock runs at a pace of its own beside `now_s`."""
 
-    def __init__(self, store: LeaseStore, now_s: Callable[[], float], pace: float = 1.0, workers: int = 1) -> None:
+    def __init__(
+        self,
+        store: Limiter,
+        now_s: Callable[[], float],
+        pace: float = 1.0,
+        workers: int = 1,
+        journal: FileJournal | None = None,
+    ) -> None:
         """Begin with nothing held; size slabs as one of so many workers."""
+        self._journal = journal
         self.store = FaultyStore(store)
         self.became: Counter[LeaseResult] = Counter()
         began_s = now_s()
@@ -91,6 +107,7 @@ class Worker:
             workers=workers,
             now_s=lambda: 77 + (now_s() - began_s) * pace,
             observe=lambda result, requests: self.became.update({result: requests}),
+            journal=journal,
         )
 
     async def quiet(self) -> None:
@@ -103,6 +120,8 @@ class Worker:
         for task in list(self.limiter._tasks):
             task.cancel()
         await asyncio.gather(*self.limiter._tasks, return_exceptions=True)
+        if self._journal is not None:
+            abandon(self._journal)
 
     @property
     def held(self) -> int:

@@ -8,7 +8,8 @@ from typing import Any, Protocol
 from support.terms import START_AT, terms_of
 
 from tallygate.core.periods import Calendar, PeriodUnit
-from tallygate.licenses.codec import encode_routes, encode_terms
+from tallygate.licenses.codec import encode_terms
+from tallygate.licenses.codec_routes import Meters, encode_routes
 from tallygate.licenses.license import CustomerStatus, Grant, License
 from tallygate.licenses.memory import MemoryLicenseStore
 from tallygate.licenses.routes import RouteRule
@@ -63,8 +64,8 @@ class Writer(Protocol):
         """Store a license as a change of `subject` (its token unless told) and return its number."""
         ...
 
-    async def put_routes(self, rules: Sequence[RouteRule]) -> int:
-        """Put route rules in force and return the number of that change."""
+    async def put_routes(self, rules: Sequence[RouteRule], meters: Meters | None = None) -> int:
+        """Put route rules, and the parents of their meters, in force and return the number of that change."""
         ...
 
     async def change(self, subject: str) -> int:
@@ -87,9 +88,9 @@ class MemoryWriter:
         """Store a license."""
         return self._store.put(digest, entry, subject=subject).generation
 
-    async def put_routes(self, rules: Sequence[RouteRule]) -> int:
+    async def put_routes(self, rules: Sequence[RouteRule], meters: Meters | None = None) -> int:
         """Put route rules in force."""
-        return self._store.put_routes(rules).generation
+        return self._store.put_routes(rules, meters).generation
 
     async def change(self, subject: str) -> int:
         """Record a change."""
@@ -113,12 +114,12 @@ class PostgresWriter:
             await put_license(self._connection, digest, entry)
             return await self.change(entry.token if subject is None else subject)
 
-    async def put_routes(self, rules: Sequence[RouteRule]) -> int:
+    async def put_routes(self, rules: Sequence[RouteRule], meters: Meters | None = None) -> int:
         """Put route rules in force."""
         async with self._connection.transaction():
             await self._connection.execute(
                 "INSERT INTO route_tables SELECT count(*) + 1, $1::jsonb, now() FROM route_tables",
-                json.dumps(encode_routes(rules)),
+                json.dumps(encode_routes(rules, meters)),
             )
             return await self.change(ROUTES_SUBJECT)
 

@@ -273,6 +273,7 @@ async def _data_plane(dsn: str, redis_url: str, clock: ManualClock) -> AsyncIter
         "PEPPER": _PEPPER,
         "LISTEN": f"{LOOPBACK}:0",
         "METRICS_LISTEN": f"{LOOPBACK}:0",
+        "SERVICES_LISTEN": f"{LOOPBACK}:0",
         "LIMITER_TIMEOUT_S": str(_DEADLINE_S),
         "STORE_TIMEOUT_S": str(_DEADLINE_S),
         "DRAIN_S": "0",

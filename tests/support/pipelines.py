@@ -20,15 +20,19 @@ from tallygate.licenses.first_used import FirstUses
 from tallygate.licenses.license import CustomerStatus, Grant, License, Terms
 from tallygate.licenses.memory import MemoryLicenseStore
 from tallygate.licenses.routes import EVERYTHING, RouteRule
+from tallygate.limits.amendment import Amendment, AmendOutcome
+from tallygate.limits.degraded import DegradedUsage
 from tallygate.limits.limit import FailPolicy, Limit, LimitKind
-from tallygate.limits.limiter import Acquisition, Limiter, Subject, Verdict
+from tallygate.limits.limiter import Acquirer, Acquisition, Subject, Verdict
 from tallygate.limits.memory import MemoryLimiter
+from tallygate.limits.receipt import Receipt
 from tallygate.tokens.digest import Pepper, Peppers
 from tallygate.tokens.format import Environment, TokenFormat
 from tallygate.tokens.mint import mint
 
 NOW = datetime(2026, 6, 15, 12, tzinfo=UTC)
-PEPPER = Pepper("a pepper of tests, long enough to be one")
+PEPPER_TEXT = "a pepper of tests, long enough to be one"
+PEPPER = Pepper(PEPPER_TEXT)
 FORMAT = TokenFormat()
 TOKEN = mint(FORMAT, Environment.LIVE)
 UNKNOWN = mint(FORMAT, Environment.LIVE)
@@ -69,6 +73,18 @@ class Counters:
         """Say what `acquire` would answer."""
         return await self.memory.peek(acquisition)
 
+    async def report(self, acquisition: Acquisition) -> Verdict:
+        """Consume every charge, come what may."""
+        return await self.memory.report(acquisition)
+
+    async def receipt(self, customer: str, receipt_id: str) -> Receipt | None:
+        """Return a receipt."""
+        return await self.memory.receipt(customer, receipt_id)
+
+    async def amend(self, amendment: Amendment) -> AmendOutcome:
+        """Change what was charged."""
+        return await self.memory.amend(amendment)
+
     async def release(self, subject: Subject, request_id: str) -> None:
         """Say that a request has ended."""
         await self.memory.release(subject, request_id)
@@ -92,11 +108,13 @@ class Desk:
         self.local = MemoryLimiter(self.clock)
         self.places = places or CredentialPlaces()
         self.first_uses = FirstUses()
+        self.degraded = DegradedUsage(self.clock, lambda _result, _requests: None)
         self.issue()
         self.rules: tuple[RouteRule, ...] = (EVERYTHING,)
+        self.meters: dict[str, str | None] = {}
         self.pipeline = self.pipeline_over(self.counters)
 
-    def pipeline_over(self, limiter: Limiter) -> Pipeline:
+    def pipeline_over(self, limiter: Acquirer) -> Pipeline:
         """Return a pipeline that counts in `limiter`."""
         return Pipeline(
             licenses=self.cache,
@@ -108,6 +126,7 @@ class Desk:
             places=self.places,
             decision_id=lambda: "decision-1",
             first_uses=self.first_uses,
+            degraded=self.degraded,
         )
 
     def issue(self, *limits: Limit, terms: Terms = TERMS, license_: License = LICENSE) -> None:
@@ -123,17 +142,19 @@ class Desk:
     async def check(self, asked: CheckInput | None = None) -> Decision:
         """Decide a request, with the rules of this desk in force."""
         if self.store.is_available:
-            await self._put_rules()
+            await self.put_rules()
         return await self.pipeline.check(asked or request())
 
     async def explain(self, asked: CheckInput | None = None) -> Decision:
         """Decide the same, looking only."""
-        await self._put_rules()
+        await self.put_rules()
         return await self.pipeline_over(Looking(self.counters)).check(asked or request())
 
-    async def _put_rules(self) -> None:
-        if (await self.store.routes()).rules != self.rules:
-            self.cache.apply(self.store.put_routes(self.rules))
+    async def put_rules(self) -> None:
+        """Put the rules and meters of this desk in force."""
+        found = await self.store.routes()
+        if (found.rules, found.meters) != (self.rules, self.meters):
+            self.cache.apply(self.store.put_routes(self.rules, self.meters))
         await self.cache.load_routes()
 
 

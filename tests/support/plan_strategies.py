@@ -63,10 +63,22 @@ limits = st.one_of(
 tiers = st.lists(some({"unit": money}, flat=money), min_size=1, max_size=4).map(
     lambda found: [tier | {"up_to": 10 * (at + 1)} for at, tier in enumerate(found[:-1])] + [found[-1]]
 )
+bounds = {"minimum": st.decimals(0, 100, places=2).map(str), "maximum": st.decimals(100, 10**9, places=2).map(str)}
+unit_bounds = bounds | {"included": amounts}
+shares = {"worth": st.decimals("0.001", 100, places=3).map(str), "free_amount": money}
+rates_of_money = st.decimals(0, 100, places=4).map("{}%".format)
 charges = st.one_of(
-    some({"model": st.just("per_unit"), "unit": money}),
-    some({"model": st.just("package"), "size": positive, "price": money}),
-    some({"model": st.sampled_from(["graduated", "volume"]), "tiers": tiers}),
+    some({"model": st.just("per_unit"), "unit": money}, **unit_bounds),
+    some({"model": st.just("package"), "size": positive, "price": money}, **unit_bounds),
+    some({"model": st.sampled_from(["graduated", "volume"]), "tiers": tiers}, **unit_bounds),
+    some({"model": st.just("percentage"), "rate": rates_of_money}, **shares, **bounds),
+    some(
+        {"model": st.just("percentage"), "rate": rates_of_money, "fee": money},
+        events=st.just("m"),
+        free_events=amounts,
+        **shares,
+        **bounds,
+    ),
 )
 percents = st.integers(0, 10_000).map(lambda hundredths: hundredths / 100)
 values = (
@@ -77,7 +89,7 @@ values = (
     | some({"rollout": percents | st.integers(0, 100)})
 )
 trials = st.one_of(
-    some({"days": days}, basis=st.sampled_from(["creation", "first_use"])),
+    some({"days": days}, basis=st.sampled_from(["creation", "first_use"]), bill_usage=st.booleans()),
     some({"days": days, "at_end": st.sampled_from(["convert", "suspend", "cancel"])}),
     some({"days": days, "at_end": st.just("downgrade"), "to": st.just(FALLBACK["key"])}),
 )
@@ -105,10 +117,12 @@ def plans(draw: st.DrawFn, key: st.SearchStrategy[str] = keys) -> dict[str, Any]
         some(
             {"amount": money, "currency": st.sampled_from(["USD", "JPY"])},
             every=st.sampled_from(["day", "week", "month", "year"]),
+            prorate=st.booleans(),
         )
     )
     found = draw(st.lists(limits, max_size=5))
     plan["limits"] = [{"name": f"l{at}"} | limit for at, limit in enumerate(found)]
+    plan["charges"] = draw(some({}, requests=charges, m=charges))
     if any(limit.get("on_exceed") for limit in found):
         plan["overage"] = draw(some({}, m=charges))
     return plan

@@ -29,6 +29,7 @@ from tallygate.plans.parse import parse
 from tallygate.storage.postgres import Pool, close_pool, create_pool
 from tallygate.tokens.digest import Pepper, Peppers
 from tallygate.tokens.format import TokenFormat
+from tallygate.usage.reading import UsageReader
 
 STRANGERS_AT_ONCE = 10
 """Requests of strangers from one address at once; one more each second."""
@@ -77,8 +78,8 @@ class RestApp:
             return await self.explain(asked)
 
         backstage = Backstage(
-            self.control, throttle, explain, MemoryShadowLedger(), LeakKeys(), LeakPolicy.REVOKE, timedelta(0),
-            self.clock, "https://problems.example/",
+            self.control, throttle, explain, MemoryShadowLedger(), UsageReader(self.registry._pool, None), LeakKeys(),
+            LeakPolicy.REVOKE, timedelta(0), self.clock, "https://problems.example/",
         )  # fmt: skip
         self._app = rest_app(backstage, "test")
 

@@ -19,6 +19,8 @@ RULES = {
     # Parameters of a query that exclude each other.
     "GET /v1/tokens": "filter",
     "GET /v1/subscriptions": "plan",
+    # Instants begin a unit of time, one before the other; a cursor is what an answer gave; minutes are of one customer.
+    "GET /v1/usage": "from|to|by|cursor",
     # Which instants make sense depends on the clock and on each other.
     "POST /v1/customers/{customer}/past-due": "/since",
     "POST /v1/tokens": "/expires_at",
@@ -26,6 +28,7 @@ RULES = {
     "POST /v1/subscriptions/{subscription}/cancel": "/at",
     "POST /v1/subscriptions/{subscription}/change": "/at",
     "POST /v1/subscriptions/{subscription}/credits": "/expires_at",
+    "GET /v1/customers/{customer}/invoice-preview": "at",
     # Which time zones there are changes without us; instants as above.
     "POST /v1/subscriptions": "/timezone|/starts_at|/anchor_at",
     # The version in the body must be another than the one it names before.

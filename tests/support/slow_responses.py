@@ -32,7 +32,8 @@ def slow_response(decision: Decision, asked: CheckInput) -> CheckResponse:
 
 
 def _allow(decision: Allow, asked: CheckInput) -> CheckResponse:
-    identity = _identity(decision.license, decision.phase.grant)
+    receipt = "" if decision.receipt is None else f"{decision.license.customer}:{decision.receipt}"
+    identity = _identity(decision.license, decision.phase.grant) | {_OURS + "receipt": receipt}
     headers = _shown(identity)
     cookie = decision.credential.set_cookie_header
     if cookie:
@@ -127,6 +128,7 @@ def _metadata(decision: Decision) -> dict[str, str]:
             "plan": phase.grant.plan,
             "family": license_.family,
         }
-    if isinstance(decision, Allow) and decision.would_refuse is not None:
-        known["would_refuse"] = decision.would_refuse.value
+    if isinstance(decision, Allow):
+        known |= {"route": decision.route.text, "receipt": decision.receipt or ""}
+        known["would_refuse"] = "" if decision.would_refuse is None else decision.would_refuse.value
     return known

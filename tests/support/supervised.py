@@ -12,7 +12,7 @@ import grpc
 import httpx
 
 from tallygate._proto.envoy.v3.external_auth_pb2 import CheckRequest
-from tallygate.devservers.ports import LOOPBACK, free_port, free_ports
+from tallygate.devservers.ports import LOOPBACK, free_ports
 from tallygate.devservers.process import Child, Program, running
 from tallygate.envoy.check import SERVICE_PATH
 
@@ -65,13 +65,15 @@ class Supervised:
 @asynccontextmanager
 async def supervised(directory: Path, dsn: str, redis_url: str, **settings: object) -> AsyncIterator[Supervised]:
     """Run `serve` until all workers are ready; two of them, with an endpoint each, unless told otherwise."""
-    metrics = f"{LOOPBACK}:{free_port()}"
+    first = free_ports(5)
+    metrics = f"{LOOPBACK}:{first + 4}"
     named = {
         "postgres_dsn": dsn,
         "redis_url": redis_url,
         "pepper": PEPPER,
-        "listen": f"{LOOPBACK}:{free_ports(4)}",
+        "listen": f"{LOOPBACK}:{first}",
         "metrics_listen": metrics,
+        "services_listen": "off",
         "drain_s": 0,
         "workers": 2,
     } | settings

@@ -109,7 +109,7 @@ def test_any_dependency_that_does_not_answer_is_a_failure_and_a_mistake_of_ours_
         raise ZeroDivisionError
     assert not breaker.is_open
     with pytest.raises(LimiterUnavailableError), breaker.guard(REFUSAL):
-        raise LimiterUnavailableError
+        raise LimiterUnavailableError("no answer")
     assert breaker.is_open
 
 

@@ -63,14 +63,27 @@ def test_a_repeated_question_is_no_second_use() -> None:
 
 
 def test_overage_is_counted_by_the_meter_that_is_over() -> None:
-    """Units of a meter whose limit is over its amount are overage; those of another meter are not."""
+    """Units of a meter beyond a limit's amount are overage; those of another meter are not."""
     desk = Desk()
-    states = (state(BURST, remaining=9), state(DAILY, LimitOutcome.OVERAGE), state(BYTES, remaining=9))
+    states = (state(BURST, remaining=9), state(DAILY, LimitOutcome.OVERAGE, over=2), state(BYTES, remaining=9))
     desk.count(allow(states=states)._replace(reason=Reason.OVERAGE, route=COSTLY), 0.001)
     assert desk.shows("units_total", plan="pro", meter="requests", outcome="overage") == 2
+    assert desk.shows("units_total", plan="pro", meter="requests", outcome="allowed") is None
     assert desk.shows("units_total", plan="pro", meter="bytes", outcome="allowed") == 500
     assert desk.shows("overage_units_total", plan="pro", meter="requests") == 2
     assert desk.shows("overage_units_total", plan="pro", meter="bytes") is None
+
+
+def test_the_request_that_crosses_an_amount_is_split() -> None:
+    """Of its units those beyond the amount are overage: of several limits those of the one that is furthest over."""
+    desk = Desk()
+    weekly = replace(BYTES, name="weekly")
+    states = (state(BYTES, LimitOutcome.OVERAGE, over=120), state(weekly, LimitOutcome.OVERAGE, over=180))
+    desk.count(allow(states=states)._replace(reason=Reason.OVERAGE, route=COSTLY), 0.001)
+    assert desk.shows("units_total", plan="pro", meter="bytes", outcome="allowed") == 320
+    assert desk.shows("units_total", plan="pro", meter="bytes", outcome="overage") == 180
+    assert desk.shows("overage_units_total", plan="pro", meter="bytes") == 180
+    assert desk.shows("units_total", plan="pro", meter="requests", outcome="allowed") == 2
 
 
 def test_a_lost_counter_store_shows() -> None:

@@ -94,9 +94,10 @@ def test_spoofed_headers_are_removed() -> None:
     )
     headers, removed, _ = allowed(allow(license_=license_of(features={"a": True})), question)
     assert headers["x-tallygate-customer"] == "cus_1"
-    assert removed == [
+    assert sorted(removed) == [
         "authorization",
         "x-envoy-auth-failure-mode-allowed",
+        "x-tallygate-receipt",
         "x-tallygate-role",
         "x_tallygate_customer",
     ]
@@ -117,9 +118,9 @@ def test_no_spelling_of_our_names_slips_through(tail: str, marks: list[str], is_
 
 
 def test_only_what_was_sent_is_removed() -> None:
-    """An Envoy that allows mutations of few names must not fail on one we had no need to touch."""
+    """An Envoy that allows mutations of few names must not fail on one that is neither the caller's nor ours."""
     _, removed, _ = allowed(allow(license_=license_of(features={"a": True})))
-    assert removed == ["authorization"]
+    assert sorted(removed) == ["authorization", "x-tallygate-receipt"]
 
 
 def test_the_credential_is_removed_from_every_place() -> None:
@@ -158,11 +159,27 @@ def test_metadata_tells_the_log_what_was_decided() -> None:
         "family": "fam_1",
         "reason": "ok",
         "decision_id": "d1",
+        "route": "GET /v1/things",
         "meters": {"requests": 1.0},
     }
     response = parse_response(WRITER.write(deny(Reason.TOKEN_REVOKED), PLAIN))
     assert response.dynamic_metadata is not None
     assert response.dynamic_metadata.to_dict() == {"reason": "token_revoked", "decision_id": "d1"}
+
+
+def test_a_receipt_goes_to_the_upstream_and_to_the_log() -> None:
+    """Whoever serves the request, and whoever logs its end, can name what it was charged; others lose a forged one."""
+    forged = CheckInput("GET", "/", {"x-tallygate-receipt": "cus_2:stolen", "x_tallygate_receipt": "cus_2:stolen"})
+    decision = allow()._replace(receipt="r1")
+    headers, removed, _ = allowed(decision, forged)
+    assert headers["x-tallygate-receipt"] == "cus_1:r1"
+    assert "x_tallygate_receipt" in removed
+    metadata = parse_response(WRITER.write(decision, forged)).dynamic_metadata
+    assert metadata is not None
+    assert metadata.to_dict()["receipt"] == "r1"
+    for question in (forged, PLAIN):
+        headers, removed, _ = allowed(allow(), question)
+        assert "x-tallygate-receipt" in removed
 
 
 def test_a_problem_is_complete() -> None:

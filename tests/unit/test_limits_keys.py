@@ -3,20 +3,37 @@
 from dataclasses import fields, replace
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from redis.crc import key_slot
 from support.counting import ALICE, START_AT, asking, at_once, overage, prepaid, quota, rate
 
 from tallygate.core.clock import ManualClock
 from tallygate.core.periods import Calendar, PeriodUnit
 from tallygate.limits.keys import (
+    ALLOWED,
     EXPIRY_FIELD,
+    OVERAGE,
+    REFUND,
+    SLOTS,
+    Owner,
     counter_field,
+    due_key,
+    due_keys,
+    due_member,
     first_use_key,
     holding_key,
     holds_key,
     idempotency_key,
+    index_key,
+    index_keys,
+    index_member,
     places,
+    receipt_key,
     record_key,
+    report_key,
+    sealed_bucket,
+    slot_tag,
     usage_bucket,
     usage_field,
     usage_prefix,
@@ -45,7 +62,21 @@ def test_each_name_is_what_the_layout_says() -> None:
     assert holding_key("cus_1", "7") == "tg:v1:{cus_1}:h:7"
     assert idempotency_key("cus_1", "7") == "tg:v1:{cus_1}:i:7"
     assert usage_bucket("cus_1", 29_000_000) == "tg:v1:{cus_1}:u:29000000"
-    assert usage_field(ALICE, "requests", "GET /v1/{id}") == "sub_1|fam_1|requests|GET /v1/{id}"
+    assert sealed_bucket("cus_1", 29_000_000, 7) == "tg:v1:{cus_1}:u:29000000:7"
+    assert receipt_key("cus_1", "7") == "tg:v1:{cus_1}:r:7"
+    assert report_key("cus_1", "7") == "tg:v1:{cus_1}:i:report:7"
+    tag = slot_tag("cus_1")
+    assert (index_key("cus_1"), due_key("cus_1")) == (f"tg:v1:{{{tag}}}:open", f"tg:v1:{{{tag}}}:due")
+    assert [index_member("cus_1", 29_000_000), index_member("cus_1", 29_000_000, 7)] == [
+        "cus_1:29000000",
+        "cus_1:29000000:7",
+    ]
+    assert due_member("cus_1", "7") == "cus_1:7"
+    owner = Owner("sub_1", "pro@3", "fam_1")
+    route = "GET /v1/{id}|x"
+    assert usage_field(owner, "requests", ALLOWED, route) == f"sub_1|pro@3|fam_1|requests|allowed|||{route}"
+    late = usage_field(owner, "bytes", OVERAGE, route, entry=REFUND, at=29_000_000)
+    assert late == f"sub_1|pro@3|fam_1|bytes|overage|refund|29000000|{route}"
     limits = [rate(1, 1), quota(1), quota(1, PeriodUnit.DAY), prepaid(1), rate(1, 1, is_shadow=True)]
     assert [counter_field(limit) for limit in limits] == [
         "r:burst",
@@ -61,8 +92,24 @@ def test_all_keys_of_a_customer_share_a_slot() -> None:
     limits = [quota(1, per=per) for per in CountedPer] + [at_once(1)]
     keys, _ = Form(asking(*limits)).call("acquire", "7", Present(ManualClock(START_AT)))
     assert len(keys) == 7
-    others = [usage_bucket("cus_1", 29_000_000), first_use_key(ALICE)]
+    others = [usage_bucket("cus_1", 29_000_000), first_use_key(ALICE), index_key("cus_1"), due_key("cus_1")]
     assert len({key_slot(key.encode()) for key in [*keys, *others]}) == 1
+
+
+@given(st.text(st.characters(exclude_characters="{}", exclude_categories=["Cs"]), min_size=1, max_size=40))
+def test_a_tag_is_in_the_slot_of_its_customer(customer: str) -> None:
+    """What is shared by the customers of a slot is in that slot, whatever they are called, and has a short name."""
+    tag = slot_tag(customer)
+    assert key_slot(index_key(customer).encode()) == key_slot(usage_bucket(customer, 1).encode())
+    assert len(tag) == 4
+
+
+def test_each_slot_has_an_index_and_a_set_of_what_is_due() -> None:
+    """Whoever goes through all of them finds every customer."""
+    for keys in (index_keys(), due_keys()):
+        assert {key_slot(key.encode()) for key in keys} == set(range(SLOTS))
+        assert len(keys) == SLOTS
+    assert index_key("cus_1") in index_keys()
 
 
 def test_a_grant_is_found_wherever_the_subscription_goes() -> None:

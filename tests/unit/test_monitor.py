@@ -8,7 +8,7 @@ from structlog.testing import capture_logs
 
 from tallygate.core.errors import LimiterUnavailableError, StoreUnavailableError
 from tallygate.metrics import Metrics
-from tallygate.monitor import Monitor
+from tallygate.monitor import LoopLag, Monitor
 
 
 class Dependency:
@@ -77,6 +77,21 @@ async def test_the_age_of_what_is_known_is_told() -> None:
     metrics = Metrics("1")
     await Monitor(metrics, lambda: 12.5, {}).look()
     assert metrics.registry.get_sample_value("tallygate_license_staleness_seconds") == 12.5
+
+
+async def test_a_busy_event_loop_shows() -> None:
+    """What others held the loop for beyond the sleep is told; a loop that wakes in time, or early, has no lag."""
+    now_s, held_s = [0.0], [0.0, 0.25, -0.001]
+    lags: list[float] = []
+
+    async def sleep(asked_s: float) -> None:
+        if not held_s:
+            raise asyncio.CancelledError
+        now_s[0] += asked_s + held_s.pop(0)
+
+    with pytest.raises(asyncio.CancelledError):
+        await LoopLag(lags.append, lambda: now_s[0], sleep).run()
+    assert lags == pytest.approx([0, 0.25, 0])
 
 
 async def test_it_watches_until_cancelled() -> None:

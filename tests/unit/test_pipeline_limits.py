@@ -23,7 +23,7 @@ from tallygate.decision.decision import Allow, Opinion, Reason
 from tallygate.decision.pipeline import fail_policy, only_local
 from tallygate.decision.situation import Situation
 from tallygate.licenses.license import FirstUseTrial, Standing, Terms
-from tallygate.licenses.routes import RouteRule
+from tallygate.licenses.routes import ActualSource, MeterPolicy, RouteRule
 from tallygate.limits.limit import FailPolicy, Limit, LimitKind, OnExceed
 from tallygate.limits.limiter import Acquisition, Charge, LimitOutcome, LimitState, Subject, Verdict
 from tallygate.limits.memory import MemoryLimiter
@@ -32,6 +32,59 @@ HOUR = timedelta(hours=1)
 DAILY = Limit("daily", LimitKind.QUOTA, 2, calendar=Calendar(PeriodUnit.DAY))
 BURST = Limit("burst", LimitKind.RATE, 1, window_us=1_000_000, burst=1)
 ONE_AT_ONCE = Limit("at-once", LimitKind.CONCURRENCY, 1, hold_s=60)
+
+
+METERED = RouteRule(
+    "*",
+    "/**",
+    (("output", 3), ("requests", 1), ("tokens", 5)),
+    policies=(
+        MeterPolicy("output", actual=ActualSource.REPORTED, within_s=60, is_refunded_unsettled=True),
+        MeterPolicy("requests", refund_on=((500, 599),), within_s=30),
+    ),
+)
+
+
+async def test_a_request_whose_end_matters_leaves_a_receipt() -> None:
+    """It is named by Envoy's id of the request, or by the decision's; it lasts as long as the longest policy."""
+    desk = Desk()
+    desk.rules, desk.meters = (METERED,), {"tokens": None, "output": "tokens"}
+    desk.issue(credits_of("small", 9))
+    for request_id, named in ((None, "decision-1"), ("r1", "r1")):
+        decision = await desk.check(request(request_id=request_id))
+        assert isinstance(decision, Allow)
+        assert decision.receipt == named
+        receipt = await desk.counters.receipt(LICENSE.customer, named)
+        assert receipt is not None
+        assert (receipt.plan, receipt.route, receipt.until_us - receipt.at_us) == ("pro@3", "* /**", 60_000_000)
+        assert dict(receipt.unsettled) == {"output": 0, "tokens": 2}
+        assert receipt.charged == {"output": 3, "requests": 1, "tokens": 5}
+
+
+async def test_a_request_in_flight_has_a_name_to_be_released_by() -> None:
+    """What holds a limit at once is told under a receipt too, though nothing was charged that could change."""
+    desk = Desk()
+    desk.issue(ONE_AT_ONCE)
+    decision = await desk.check()
+    assert isinstance(decision, Allow)
+    assert decision.receipt == "decision-1"
+    assert not isinstance(await desk.check(request(request_id="r2")), Allow)
+    await desk.counters.release(Subject("cus_1", "sub_1", "fam_1"), decision.receipt or "")
+    assert isinstance(await desk.check(request(request_id="r3")), Allow)
+
+
+async def test_a_request_whose_end_changes_nothing_has_no_receipt() -> None:
+    """Nor has one that was let through while the counters were away: nothing was charged there."""
+    desk = Desk()
+    desk.issue(credits_of("small", 9))
+    decision = await desk.check(request(request_id="r1"))
+    assert isinstance(decision, Allow)
+    assert decision.receipt is None
+    desk.rules = (METERED,)
+    desk.lose(credits_of("small", 9, fail=FailPolicy.LOCAL))
+    decision = await desk.check(request(request_id="r2"))
+    assert isinstance(decision, Allow)
+    assert (decision.degraded, decision.receipt) == ("local", None)
 
 
 async def test_one_full_limit_leaves_the_others_as_they_were() -> None:
@@ -102,7 +155,7 @@ def test_a_route_charges_the_limits_of_its_meters_only() -> None:
     terms = terms_of(replace(GRANT, limits=(on_requests, on_tokens, on_bytes)))
     situation = Situation.at(NOW, replace(LICENSE, terms=terms), None)
     route = RouteRule("POST", "/v1/chat", (("requests", 1), ("tokens", 0)))
-    acquisition = situation.passage(route).asking("r1")
+    acquisition = situation.passage(route).asking("r1", "d")
     assert acquisition.charges == (Charge(on_requests, 1), Charge(on_tokens, 0))
     assert acquisition.usage == (("requests", 1),)
     assert acquisition.subject == Subject("cus_1", "sub_1", "fam_1")
@@ -156,6 +209,20 @@ async def test_local_limits_are_counted_for_themselves() -> None:
     assert lost[-1].reason is Reason.CREDITS_EXHAUSTED
     desk.counters.failure = None
     assert [state.remaining for state in (await desk.explain()).states] == [1, 0]
+
+
+async def test_what_passes_without_counters_is_told_when_they_are_back() -> None:
+    """What a fail policy admits is in the ledger, once; a retry and a refusal are not, and no counter is charged."""
+    desk = Desk()
+    desk.lose(credits_of("local", 2, fail=FailPolicy.LOCAL))
+    decisions = [await desk.check(request(request_id=each)) for each in ("1", "1", "2", "3")]
+    assert [decision.reason for decision in decisions] == [Reason.OK] * 3 + [Reason.CREDITS_EXHAUSTED]
+    desk.counters.failure = None
+    await desk.degraded.hand_on(desk.counters)
+    minute = int(NOW.timestamp()) // 60
+    usage = f"sub_1|pro@3|fam_1|requests|allowed|degraded|{minute}|* /**"
+    assert desk.counters.memory.usage == {minute: {usage: 2}}
+    assert [state.remaining for state in (await desk.explain()).states] == [1]
 
 
 async def test_lost_counters_leave_the_other_rules_standing() -> None:

@@ -26,8 +26,8 @@ def test_nothing_given_is_valid_and_holds_no_secret() -> None:
     assert set(loaded.sources.values()) == {"default"}
     assert set(loaded.sources) == set(Settings.model_fields)
     secrets = [name for name, field in Settings.model_fields.items() if SecretStr in _types(field.annotation)]
-    assert secrets == ["postgres_dsn", "redis_url", "pepper", "pepper_previous", "leak_keys"]
-    assert [getattr(loaded.values, name) for name in secrets] == [None] * 5
+    assert secrets == ["postgres_dsn", "redis_url", "pepper", "pepper_previous", "services_key", "leak_keys"]
+    assert [getattr(loaded.values, name) for name in secrets] == [None] * 6
 
 
 def test_the_environment_wins_over_the_file_and_each_says_where_from(config: Path) -> None:

@@ -23,7 +23,7 @@ def test_the_same_license_is_worked_out_once() -> None:
     first, again = situations.of(LICENSE, NOW), situations.of(LICENSE, NOW + HOUR)
     assert first is again
     assert first.passage(EVERYTHING) is again.passage(EVERYTHING)
-    one, other = (first.passage(EVERYTHING).asking(request_id) for request_id in ("1", "2"))
+    one, other = (first.passage(EVERYTHING).asking(request_id, "d") for request_id in ("1", "2"))
     assert (one.charges is other.charges, one.subject is other.subject) == (True, True)
     assert (one.idempotency_key, other.idempotency_key) == ("1", "2")
 

@@ -11,7 +11,7 @@ def test_statements_are_called_by_name() -> None:
     assert list(statements) == ["one", "two"]
     assert statements["one"].startswith("-- one\n")
     assert statements["two"].endswith("SELECT 2 -- really")
-    reads = {"find_license", "current_routes", "changes_since", "current_generation"}
+    reads = {"find_license", "find_holder", "current_routes", "changes_since", "current_generation"}
     assert set(load("tallygate.licenses")) == reads | {"note_used", "note_first_uses"}
 
 

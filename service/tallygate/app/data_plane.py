@@ -10,8 +10,10 @@ import structlog
 from tallygate import __version__
 from tallygate.app.pipeline import pipeline
 from tallygate.app.secret_settings import plain
+from tallygate.app.services import Beside, Known, Services, services
 from tallygate.core.clock import Clock, SystemClock
 from tallygate.core.errors import DependencyError
+from tallygate.decision.pipeline import Pipeline
 from tallygate.envoy.check import SERVICE_PATH, Check
 from tallygate.envoy.count import Counting
 from tallygate.envoy.responses import ResponseWriter
@@ -23,20 +25,23 @@ from tallygate.licenses.last_used import LastUsed
 from tallygate.licenses.listener import ChangeListener
 from tallygate.licenses.postgres import PostgresLicenseStore
 from tallygate.lifecycle import Lifecycle, Probes, Work, every, stop_on_signals
+from tallygate.limits.degraded import DegradedUsage
+from tallygate.limits.journal_files import open_journal
 from tallygate.limits.leased import LeasedLimiter
 from tallygate.limits.redis import RedisLimiter
 from tallygate.limits.script import Scripts
 from tallygate.metrics import Metrics
-from tallygate.monitor import Monitor
+from tallygate.monitor import LedgerLag, LoopLag, Monitor
 from tallygate.probes import HttpServer, probes_app
 from tallygate.settings import Settings, require
 from tallygate.storage import postgres, redis
 from tallygate.storage.redis_link import LinkTerms
-from tallygate.storage.redis_topology import link
+from tallygate.storage.redis_topology import RedisLinks, link
 from tallygate.transport.adapters import adapter
 from tallygate.transport.listening import Listen
 from tallygate.transport.tls import TlsFiles
 from tallygate.transport.transport import Transport
+from tallygate.usage.redis import RedisUsageBuckets
 from tallygate.workers.line import WorkerLine
 from tallygate.workers.seat import Seat
 
@@ -44,7 +49,7 @@ _log = structlog.get_logger("tallygate.app")
 _GC_AFTER = 20_000
 """Objects between two collections: the default, 700, is a dozen requests. Requests leave no cycles behind."""
 _SHADOW_S, _FIRST_USE_S, _LAST_USED_S, _REDIS_POLICY_S = 1.0, 3.0, 60.0, 3600.0
-_LEASES_S = 0.1
+_LEASES_S, _LAG_S, _DEGRADED_S = 0.1, 5.0, 1.0
 
 
 async def serve(values: Settings, seat: Seat | None = None) -> None:
@@ -72,6 +77,7 @@ class DataPlane:
     probes: HttpServer
     transport: Transport
     metrics: Metrics
+    services: Services | None
 
 
 async def data_plane(
@@ -83,13 +89,10 @@ async def data_plane(
     clock, metrics = clock or SystemClock(), Metrics(__version__)
 
     # Step 3 of a request: the license.
-    dsn = plain(values.postgres_dsn)
-    pool = await postgres.create_pool(
-        dsn, max_size=8, command_timeout_s=values.store_timeout_s, application_name="tallygate-serve"
-    )
+    pool = await _pool(values)
     store = PostgresLicenseStore(pool, deadline_s=values.store_timeout_s)
     cache = _cache(values, clock, metrics, store)
-    listener = ChangeListener(dsn, store, cache, clock)
+    listener = ChangeListener(plain(values.postgres_dsn), store, cache, clock)
 
     # Step 6: the limits.
     client = redis.connect(plain(values.redis_url), deadline_s=values.limiter_timeout_s)
@@ -98,42 +101,72 @@ async def data_plane(
 
     # What is learnt on the way.
     shadows, first_uses, last_used = ShadowTally(), FirstUses(), LastUsed()
+    degraded = DegradedUsage(clock, lambda result, requests: metrics.degraded_usage.add(requests, result))
 
     # The pipeline between them, and the wire around it.
-    check = Check(
-        pipeline(values, clock, cache, limiter, first_uses),
-        _writer(values),
-        observe=Counting(metrics, shadows, last_used),
-        report=lambda what: _report_failure(metrics, what),
-    )
+    decider = pipeline(values, clock, cache, limiter, first_uses, degraded=degraded)
+    check = _check(values, metrics, decider, Counting(metrics, shadows, last_used))
     transport = adapter(values.transport)(listen or values.listen, {SERVICE_PATH: check}, tls)
-    monitor = Monitor(
-        metrics,
-        lambda: max(cache.staleness_s, listener.staleness_s),
-        {"postgres": store.generation, "redis": lambda: redis.ping(client)},
-    )
+
+    # What upstreams tell and ask. A worker, which is told where to listen, shares that port with the others.
+    known = Known(clock, metrics, cache, store, limiter, first_uses)
+    beside = await services(values, known, tls, is_shared=listen is not None)
+
+    links = link(plain(values.redis_url), LinkTerms(deadline_s=values.limiter_timeout_s))
     life = Lifecycle(
-        transport=transport,
+        transport=transport if beside is None else Beside(transport, beside),
         background={
             "listener": listener.run,
-            "monitor": monitor.run,
+            "monitor": _monitor(metrics, cache, listener, store, client).run,
+            "event loop": LoopLag(metrics.event_loop_lag.observe).run,
+            "ledger lag": lambda: every(_LAG_S, _lag(metrics, links, clock).look),
             "leases": lambda: every(_LEASES_S, limiter.tend),
             "redis policy": lambda: _watch_redis_policy(client),
-            **_handing_on(store, client, shadows, first_uses, last_used),
+            **({} if beside is None else {"outcomes": beside.run}),
+            **_handing_on(store, client, shadows, first_uses, last_used, degraded=lambda: degraded.hand_on(limiter)),
         },
         prerequisites={"licenses": listener.begun},
         closers=[
-            lambda: _hand_on_at_last(first_uses, store),
+            lambda: _hand_on_at_last(first_uses, store, lambda: degraded.close(limiter)),
             cache.close,
             limiter.close,
             counters.close,
+            links.close,
             client.aclose,
             lambda: postgres.close_pool(pool),
         ],
         drain_s=values.drain_s,
     )
     pages = probes_app(metrics.exposition, life.not_ready)
-    return DataPlane(life, HttpServer(pages, values.metrics_listen, "TALLYGATE_METRICS_LISTEN"), transport, metrics)
+    probes = HttpServer(pages, values.metrics_listen, "TALLYGATE_METRICS_LISTEN")
+    return DataPlane(life, probes, transport, metrics, beside)
+
+
+async def _pool(values: Settings) -> postgres.Pool:
+    return await postgres.create_pool(
+        plain(values.postgres_dsn),
+        max_size=8,
+        command_timeout_s=values.store_timeout_s,
+        application_name="tallygate-serve",
+    )
+
+
+def _monitor(
+    metrics: Metrics,
+    cache: LicenseCache,
+    listener: ChangeListener,
+    store: PostgresLicenseStore,
+    client: redis.RedisClient,
+) -> Monitor:
+    return Monitor(
+        metrics,
+        lambda: max(cache.staleness_s, listener.staleness_s),
+        {"postgres": store.generation, "redis": lambda: redis.ping(client)},
+    )
+
+
+def _lag(metrics: Metrics, links: RedisLinks, clock: Clock) -> LedgerLag:
+    return LedgerLag(metrics.usage_ledger_lag, RedisUsageBuckets(links), clock)
 
 
 def _handing_on(
@@ -142,10 +175,13 @@ def _handing_on(
     shadows: ShadowTally,
     first_uses: FirstUses,
     last_used: LastUsed,
+    *,
+    degraded: Work,
 ) -> dict[str, Work]:
     """Return the tasks that hand on what was learnt from requests."""
     ledger = RedisShadowLedger(client)
     return {
+        "degraded usage": lambda: every(_DEGRADED_S, degraded),
         "shadow report": lambda: every(_SHADOW_S, lambda: hand_on(shadows, ledger)),
         "first use": lambda: every(_FIRST_USE_S, lambda: first_uses.hand_on(store)),
         "last used": lambda: every(_LAST_USED_S, lambda: last_used.hand_on(store)),
@@ -169,6 +205,7 @@ def _leased(values: Settings, metrics: Metrics, counters: RedisLimiter) -> Lease
         counters,
         workers=values.workers,
         observe=lambda result, requests: metrics.leased_requests.add(requests, result),
+        journal=open_journal(plain(values.redis_url)),
     )
 
 
@@ -182,14 +219,16 @@ def _counters(values: Settings, clock: Clock, metrics: Metrics, scripts: Scripts
     )
 
 
-def _writer(values: Settings) -> ResponseWriter:
-    return ResponseWriter(
+def _check(values: Settings, metrics: Metrics, decider: Pipeline, observe: Counting) -> Check:
+    writer = ResponseWriter(
         realm=values.realm, problem_base_url=values.problem_base_url, credits_status=values.credits_status
     )
+    return Check(decider, writer, observe, lambda what: _report_failure(metrics, what))
 
 
-async def _hand_on_at_last(first_uses: FirstUses, store: PostgresLicenseStore) -> None:
-    """Tell what is left to tell; if that cannot be, another process learns it from the counter store."""
+async def _hand_on_at_last(first_uses: FirstUses, store: PostgresLicenseStore, degraded: Work) -> None:
+    """Tell what is left to tell; of first uses that cannot be told another process learns from the counter store."""
+    await degraded()
     with suppress(DependencyError):
         await first_uses.hand_on(store)
 

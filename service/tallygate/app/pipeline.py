@@ -9,16 +9,23 @@ from tallygate.decision.pipeline import Pipeline
 from tallygate.licenses.cache import LicenseCache
 from tallygate.licenses.first_used import FirstUses
 from tallygate.licenses.postgres import PostgresLicenseStore
-from tallygate.limits.limiter import Limiter
+from tallygate.limits.degraded import DegradedUsage
+from tallygate.limits.limiter import Acquirer
 from tallygate.limits.memory import MemoryLimiter
 from tallygate.settings import Settings
 from tallygate.tokens.format import TokenFormat
 
 
 def pipeline(
-    values: Settings, clock: Clock, cache: LicenseCache, limiter: Limiter, first_uses: FirstUses | None = None
+    values: Settings,
+    clock: Clock,
+    cache: LicenseCache,
+    limiter: Acquirer,
+    first_uses: FirstUses | None = None,
+    *,
+    degraded: DegradedUsage | None = None,
 ) -> Pipeline:
-    """Return the pipeline between licenses and limits; `first_uses` learns when subscriptions began."""
+    """Return the pipeline between licenses and limits; `first_uses` and `degraded` learn from what it decides."""
     return Pipeline(
         licenses=cache,
         limiter=limiter,
@@ -28,11 +35,12 @@ def pipeline(
         clock=clock,
         places=CredentialPlaces(values.query_parameter, values.cookie),
         first_uses=first_uses,
+        degraded=degraded,
     )
 
 
 async def explained(
-    values: Settings, clock: Clock, store: PostgresLicenseStore, limiter: Limiter, asked: CheckInput
+    values: Settings, clock: Clock, store: PostgresLicenseStore, limiter: Acquirer, asked: CheckInput
 ) -> Decision:
     """Decide with a cache that knows nothing yet, so that what was changed a moment ago is seen."""
     cache = LicenseCache(store, clock)

@@ -1,7 +1,7 @@
 """The REST API: the control plane behind HTTP, with counters to throttle it and to explain decisions by."""
 
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
 from datetime import timedelta
 
 import structlog
@@ -10,9 +10,11 @@ from tallygate import __version__
 from tallygate.admin.leaks import LeakPolicy
 from tallygate.admin.rest import app as rest
 from tallygate.admin.rest import call, signatures, throttle
+from tallygate.app.background import background
 from tallygate.app.control_plane import control_over
 from tallygate.app.pipeline import explained
 from tallygate.app.secret_settings import plain
+from tallygate.app.usage import live_buckets
 from tallygate.core.clock import Clock, SystemClock
 from tallygate.envoy.ratelimit_fields import ratelimit, ratelimit_policy
 from tallygate.insights.redis import RedisShadowLedger
@@ -25,15 +27,16 @@ from tallygate.settings import Settings, require
 from tallygate.storage import postgres, redis
 from tallygate.storage.redis_link import LinkTerms
 from tallygate.storage.redis_topology import link
+from tallygate.usage.reading import UsageReader
 
 _log = structlog.get_logger("tallygate.app")
 _ADMIN_CONNECTIONS = 16
 
 
-async def admin(values: Settings) -> None:
+async def admin(values: Settings, *, has_worker: bool = True) -> None:
     """Run the REST API until a signal stops it. Raises InputError for settings that cannot be used."""
     stop = stop_on_signals()
-    async with admin_api(values) as server:
+    async with admin_api(values) as server, background(values) if has_worker else nullcontext():
         _log.info("ready", listen=server.address)
         await stop.wait()
 
@@ -64,6 +67,7 @@ async def admin_api(values: Settings, clock: Clock | None = None) -> AsyncIterat
             ),
             explain=lambda asked: explained(values, clock, store, limiter, asked),
             shadow_counts=RedisShadowLedger(client),
+            usage=UsageReader(pool, await left_open.enter_async_context(live_buckets(values))),
             leak_keys=signatures.LeakKeys() if keys_text is None else signatures.read_leak_keys(plain(keys_text)),
             leak_policy=LeakPolicy(values.leak_policy),
             leak_grace=timedelta(seconds=values.leak_grace_s),

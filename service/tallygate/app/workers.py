@@ -2,18 +2,20 @@
 
 import asyncio
 import signal
-from contextlib import ExitStack
+import socket
+from contextlib import ExitStack, nullcontext
 from pathlib import Path
 
 import structlog
 
+from tallygate.app.services_at import free_services_at
 from tallygate.lifecycle import stop_on_signals
 from tallygate.metrics import SupervisorMetrics
-from tallygate.probes import HttpServer
+from tallygate.probes import HttpServer, bind
 from tallygate.settings import PREFIX, Settings, require
-from tallygate.transport.listening import address_of
+from tallygate.transport.listening import SERVICES_SETTING, address_of
 from tallygate.transport.tls import TlsFiles
-from tallygate.workers.endpoints import endpoints, refuse_unshareable
+from tallygate.workers.endpoints import endpoints, refuse_services, refuse_unshareable
 from tallygate.workers.pages import workers_app
 from tallygate.workers.ports import reserve
 from tallygate.workers.process import Launch
@@ -24,6 +26,7 @@ from tallygate.workers.worker import Terms, Worker
 _log = structlog.get_logger("tallygate.app")
 # Beyond the drain a worker finishes calls, which takes 5 s at most, and closes what it has open.
 _BEYOND_DRAIN_S = 15.0
+_PAGES_SETTING = f"{PREFIX}METRICS_LISTEN"
 
 
 async def supervise(values: Settings, config: Path | None) -> None:
@@ -35,11 +38,15 @@ async def supervise(values: Settings, config: Path | None) -> None:
     require(values, "postgres_dsn", "redis_url", "pepper")
     TlsFiles.of(values.tls_cert_file, values.tls_key_file, values.tls_client_ca_file)
     with ExitStack() as kept:
+        # First: a port that the system chooses for workers must not be the one that is named for the pages.
+        pages_at = kept.enter_context(bind(values.metrics_listen, _PAGES_SETTING))
         at = await _kept_endpoints(values, kept)
-        await _run(values, at, Launch(environment=_named(config)))
+        services = await _keep_services(values, at, kept)
+        environment = _named(config) | {f"{PREFIX}SERVICES_LISTEN": services or "off"}
+        await _run(values, pages_at, at, Launch(environment=environment))
 
 
-async def _run(values: Settings, at: list[str], launch: Launch) -> None:
+async def _run(values: Settings, pages_at: socket.socket, at: list[str], launch: Launch) -> None:
     metrics, totals = SupervisorMetrics(), Totals()
     terms = Terms(grace_s=values.drain_s + _BEYOND_DRAIN_S)
     supervisor = Supervisor(
@@ -48,7 +55,7 @@ async def _run(values: Settings, at: list[str], launch: Launch) -> None:
             for number, endpoint in enumerate(at)
         ]
     )
-    pages = HttpServer(workers_app(supervisor, metrics, totals), values.metrics_listen, f"{PREFIX}METRICS_LISTEN")
+    pages = HttpServer(workers_app(supervisor, metrics, totals), pages_at, _PAGES_SETTING)
     stop, roll = stop_on_signals(), asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, roll.set)
     await pages.start()
@@ -65,6 +72,15 @@ async def _kept_endpoints(values: Settings, kept: ExitStack) -> list[str]:
         refuse_unshareable(values.listen)
         return [await _keep(values.listen, kept)] * values.workers
     return [await _keep(endpoint, kept) for endpoint in endpoints(values.listen, values.workers)]
+
+
+async def _keep_services(values: Settings, checks: list[str], kept: ExitStack) -> str | None:
+    """Keep the port that all workers serve beside Check, which each does at one of `checks`; return its address."""
+    at = await free_services_at(values)
+    if at is not None:
+        refuse_services(at, checks)
+        kept.enter_context(await reserve(at, SERVICES_SETTING) or nullcontext())
+    return at
 
 
 async def _keep(endpoint: str, kept: ExitStack) -> str:

@@ -3,6 +3,8 @@
 import typer
 
 from tallygate import settings
+from tallygate.app.exports import configured_exports
+from tallygate.app.services_at import check_endpoints, services_at
 from tallygate.cli.given_settings import load_settings
 from tallygate.cli.nouns import noun
 from tallygate.cli.output import AsJson, print_json, print_list
@@ -10,7 +12,6 @@ from tallygate.core.errors import InputError
 from tallygate.probes import host_and_port
 from tallygate.storage.redis_url import parse_redis_url
 from tallygate.transport.tls import TlsFiles
-from tallygate.workers.endpoints import endpoints, refuse_unshareable
 
 app = noun("config", example="show")
 _NEEDED_TO_SERVE = ("postgres_dsn", "redis_url", "pepper")
@@ -53,9 +54,11 @@ def _check_addresses(values: settings.Settings) -> None:
     for read in (
         lambda: _check_dsn(dsn),
         lambda: parse_redis_url(redis_url),
-        lambda: _check_endpoints(values),
+        lambda: check_endpoints(values),
+        lambda: services_at(values),
         lambda: TlsFiles.of(values.tls_cert_file, values.tls_key_file, values.tls_client_ca_file),
         lambda: host_and_port(values.metrics_listen, "TALLYGATE_METRICS_LISTEN"),
+        lambda: configured_exports(values),
     ):
         try:
             read()
@@ -63,13 +66,6 @@ def _check_addresses(values: settings.Settings) -> None:
             problems.append(str(error))
     if problems:
         raise settings.InvalidSettingsError(problems)
-
-
-def _check_endpoints(values: settings.Settings) -> None:
-    if values.workers > 1 and values.worker_endpoints == "shared":
-        refuse_unshareable(values.listen)
-    else:
-        endpoints(values.listen, values.workers)
 
 
 def _check_dsn(dsn: str) -> None:

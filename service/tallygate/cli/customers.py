@@ -10,6 +10,7 @@ from tallygate.cli.context import with_control_plane
 from tallygate.cli.nouns import noun
 from tallygate.cli.options import Reason, Revision
 from tallygate.cli.output import AsJson, print_list, print_object
+from tallygate.cli.references import refer
 from tallygate.cli.values import past_instant
 from tallygate.licenses.license import CustomerStatus
 
@@ -97,6 +98,9 @@ def resume(customer: Ref, revision: Revision = None, reason: Reason = "", as_jso
 def close(customer: Ref, revision: Revision = None, reason: Reason = "", as_json: AsJson = False) -> None:
     """Close a customer for good; their tokens are refused from now on."""
     _set_status(customer, CustomerStatus.CLOSED, reason, revision, as_json=as_json)
+
+
+app.command()(refer)
 
 
 def _set_status(

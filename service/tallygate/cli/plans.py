@@ -16,8 +16,11 @@ from tallygate.cli.context import with_control_plane
 from tallygate.cli.nouns import noun
 from tallygate.cli.output import AsJson, print_json, print_list
 from tallygate.core.errors import InputError, NotFoundError
-from tallygate.plans.codec import plan_from_document, plan_to_document, routes_from_document
+from tallygate.licenses.routes import EVERYTHING
+from tallygate.plans.codec import plan_from_document, plan_to_document
+from tallygate.plans.codec_routes import charged, meters_to_document, routes_from_document
 from tallygate.plans.diff import diff as compare
+from tallygate.plans.diff_meters import diff_meters
 from tallygate.plans.diff_routes import diff_routes
 from tallygate.plans.document import Catalogue, Plan
 from tallygate.plans.meters import expand_routes
@@ -124,12 +127,16 @@ def show(
 @app.command()
 def routes(as_json: AsJson = False) -> None:
     """Show the routes in force, in the order they are asked. Costs are those counted up the tree of meters."""
-    version, rules = with_control_plane(lambda control: control.plans.routes())
+    version, table = with_control_plane(lambda control: control.plans.routes())
     if as_json:
-        print_json({"version": version, "items": rules, "next_cursor": None})
-    else:
-        rows = [rule | {"cost": rule.get("counts") or rule["cost"]} for rule in rules]
-        print_list(rows, ("match", "cost", "scope", "feature"), as_json=False)
+        print_json({"version": version, "items": table["routes"], "meters": table["meters"], "next_cursor": None})
+        return
+    print_list(charged(table["routes"]), ("match", "cost", "scope", "feature"), as_json=False)
+    if table["meters"]:
+        columns = ("meter", "parent", "refund_on", "actual", "within", "unsettled")
+        blank = dict.fromkeys(columns)
+        meters = [blank | {"meter": meter} | policy for meter, policy in sorted(table["meters"].items())]
+        print_list(meters, columns, as_json=False)
 
 
 @app.command()
@@ -160,8 +167,10 @@ async def _compared_routes(control: Operations, catalogue: Catalogue) -> list[Js
     if not catalogue.has_routes:
         return []
     _, standing = await control.plans.routes()
-    charged = routes_from_document([rule | {"cost": rule.get("counts") or rule["cost"]} for rule in standing])
-    return [represent(change) for change in diff_routes(charged, expand_routes(catalogue.routes, catalogue.meters))]
+    is_now = routes_from_document(charged(standing["routes"]))
+    routes = diff_routes(is_now, expand_routes(catalogue.routes or (EVERYTHING,), catalogue.meters))
+    meters = diff_meters(standing["meters"], meters_to_document(catalogue.meters, catalogue.policies))
+    return [represent(change) for change in (*routes, *meters)]
 
 
 def _tell(plan: Json) -> None:

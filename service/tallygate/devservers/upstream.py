@@ -8,12 +8,12 @@ read is answered 400 and the connection closed.
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Self, TextIO
 
 from tallygate.devservers.ports import LOOPBACK
@@ -21,6 +21,9 @@ from tallygate.devservers.ports import LOOPBACK
 _HEAD_LIMIT_BYTES = 256 * 1024
 _BODY_DEADLINE_S = 30
 _HEX = 16
+_WITHOUT_BODY = frozenset({HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED})
+_NO_MORE: Mapping[str, str] = MappingProxyType({})
+_WANTED, _WANTED_STATUS = "x-answer-", "x-answer-status"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +37,20 @@ class _Request:
         return json.dumps({"method": self.method, "path": self.path, "headers": self.headers})
 
     @property
+    def wanted_status(self) -> HTTPStatus:
+        """Return the status it asks for; raise ValueError for one that is none."""
+        return HTTPStatus(int(self.headers.get(_WANTED_STATUS, HTTPStatus.OK)))
+
+    @property
+    def wanted_headers(self) -> dict[str, str]:
+        named = {name.removeprefix(_WANTED): value for name, value in self.headers.items() if name.startswith(_WANTED)}
+        return {name: value for name, value in named.items() if name != "status"}
+
+    @property
+    def has_answer(self) -> bool:
+        return self.method != "HEAD" and self.wanted_status not in _WITHOUT_BODY
+
+    @property
     def is_last(self) -> bool:
         return self.version != "HTTP/1.1" or self.headers.get("connection", "").lower() == "close"
 
@@ -41,6 +58,7 @@ class _Request:
 class SampleUpstream:
     """Echoes method, path with query, and headers (name → value, repeated ones joined by `, `).
 
+    Its answer is what the caller asks for: `x-answer-status: 503` fails, `x-answer-x-units: 7` adds `x-units: 7`.
     With a `log_path` every request is one line of JSON there, written before it is answered.
     """
 
@@ -96,7 +114,7 @@ class SampleUpstream:
                 echo = request.as_json()
                 if self._log is not None:
                     self._log.write(echo + "\n")
-                writer.write(_answer(HTTPStatus.OK, echo, has_body=request.method != "HEAD"))
+                writer.write(_answer(request.wanted_status, echo, request.wanted_headers, has_body=request.has_answer))
                 await writer.drain()
                 if request.is_last:
                     return
@@ -153,11 +171,8 @@ async def _skip(reader: asyncio.StreamReader, size_bytes: int) -> None:
         size_bytes -= len(await reader.readexactly(min(size_bytes, _HEAD_LIMIT_BYTES)))
 
 
-def _answer(status: HTTPStatus, body: str, *, has_body: bool = True) -> bytes:
+def _answer(status: HTTPStatus, body: str, more: Mapping[str, str] = _NO_MORE, *, has_body: bool = True) -> bytes:
     content = body.encode()
-    head = (
-        f"HTTP/1.1 {status.value} {status.phrase}\r\n"
-        "content-type: application/json\r\n"
-        f"content-length: {len(content)}\r\n\r\n"
-    )
-    return head.encode() + (content if has_body else b"")
+    fields = {"content-type": "application/json", "content-length": str(len(content)), **more}
+    lines = [f"HTTP/1.1 {status.value} {status.phrase}", *(f"{name}: {value}" for name, value in fields.items())]
+    return "\r\n".join([*lines, "", ""]).encode("latin-1") + (content if has_body else b"")
