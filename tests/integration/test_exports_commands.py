@@ -162,7 +162,10 @@ async def test_references_by_rest(rest: Rest) -> None:
 
 async def test_a_reference_that_looks_like_a_token_is_not_kept(rest: Rest) -> None:
     """The log only grows: a secret pasted into the wrong field must not get in."""
-    problem(await rest.admin.put(PATH, json={"reference": "tg_live_" + "0" * 36}), 422)
+    secret = "tg_live_" + "0" * 36
+    problem(await rest.admin.put(PATH, json={"reference": secret}), 422)
+    problem(await rest.viewer.get(PATH), 404)
+    assert secret not in (await rest.viewer.get("/v1/audit", params={"limit": 100})).text
 
 
 async def test_the_worker_sends_and_measures(

@@ -8,14 +8,14 @@ from pathlib import Path
 
 import structlog
 
-from tallygate.app.services_at import free_services_at
+from tallygate.app.services_at import check_endpoints, free_services_at
 from tallygate.lifecycle import stop_on_signals
 from tallygate.metrics import SupervisorMetrics
 from tallygate.probes import HttpServer, bind
 from tallygate.settings import PREFIX, Settings, require
 from tallygate.transport.listening import SERVICES_SETTING, address_of
 from tallygate.transport.tls import TlsFiles
-from tallygate.workers.endpoints import endpoints, refuse_services, refuse_unshareable
+from tallygate.workers.endpoints import refuse_services
 from tallygate.workers.pages import workers_app
 from tallygate.workers.ports import reserve
 from tallygate.workers.process import Launch
@@ -68,10 +68,8 @@ async def _run(values: Settings, pages_at: socket.socket, at: list[str], launch:
 
 async def _kept_endpoints(values: Settings, kept: ExitStack) -> list[str]:
     """Return the endpoint of each worker, one for all when they share it; its port is ours to give until the end."""
-    if values.worker_endpoints == "shared":
-        refuse_unshareable(values.listen)
-        return [await _keep(values.listen, kept)] * values.workers
-    return [await _keep(endpoint, kept) for endpoint in endpoints(values.listen, values.workers)]
+    kept_at = [await _keep(endpoint, kept) for endpoint in check_endpoints(values)]
+    return kept_at * values.workers if values.worker_endpoints == "shared" else kept_at
 
 
 async def _keep_services(values: Settings, checks: list[str], kept: ExitStack) -> str | None:
