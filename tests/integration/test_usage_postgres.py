@@ -3,22 +3,26 @@
 import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import asyncpg
 import pytest
 from support.servers import Database
-from support.usage import FIELD, sums_of
+from support.usage import FIELD, OWNER, sums_of
 
 from tallygate.core.clock import ManualClock
 from tallygate.core.errors import StoreUnavailableError
+from tallygate.limits import keys
+from tallygate.limits.keys import usage_field
 from tallygate.storage import postgres
 from tallygate.usage.buckets import Bucket, BucketName
+from tallygate.usage.entry import minute_at
 from tallygate.usage.ledger import UnstorableError
-from tallygate.usage.partitions import Retention
+from tallygate.usage.partitions import Retention, Tended
 from tallygate.usage.postgres import PostgresLedger
 
 MINUTE = 29_000_000  # 2025-02-19
+WAITING = "SELECT count(*) FROM pg_locks WHERE NOT granted"
 PARTITIONS = "SELECT relname FROM pg_class WHERE relispartition AND relkind = 'r' AND relname LIKE $1 ORDER BY relname"
 
 
@@ -33,6 +37,12 @@ async def pool(database: Database) -> AsyncIterator[postgres.Pool]:
 def bucket(customer: str = "cus_1", minute: int = MINUTE, units: int = 1) -> Bucket:
     """Return a bucket with one entry."""
     return Bucket.of(BucketName(customer, minute, 5), {FIELD.encode(): b"%d" % units})
+
+
+def large(entries: int) -> Bucket:
+    """Return a bucket of so many entries, of 3 units each."""
+    fields = {usage_field(OWNER, "requests", keys.ALLOWED, f"GET /{at}").encode(): b"3" for at in range(entries)}
+    return Bucket.of(BucketName("cus_large", MINUTE, 5), fields)
 
 
 async def partitions(pool: postgres.Pool, like: str) -> list[str]:
@@ -97,6 +107,88 @@ async def test_what_is_too_old_is_dropped_by_whole_months(pool: postgres.Pool) -
     clock.set(datetime(2025, 6, 10, tzinfo=UTC))
     await Retention(ledger, clock, minutes_days=40, hours_days=90).tend()
     assert list(await sums_of(pool)) == [0, 0, 4, 4]
+
+
+async def test_a_partition_dropped_before_its_rows_come_is_made_again(database: Database, pool: postgres.Pool) -> None:
+    """A backlog older than entries are kept meets retention: it is stored, and nobody hears of the meeting."""
+    other = await asyncpg.connect(database.dsn)
+    async with other.transaction():
+        await other.execute("SELECT FROM usage_ledger FOR UPDATE")
+        storing = asyncio.create_task(PostgresLedger(pool).store([bucket(units=4)]))
+        async with asyncio.timeout(30):
+            while not await other.fetchval(WAITING):
+                pass
+        await other.execute("SELECT drop_usage_partitions_v1(now(), now())")
+    assert await storing == 1
+    assert list(await sums_of(pool)) == [4, 4, 4, 4]
+    await other.close()
+
+
+async def test_rows_without_a_partition_are_an_outage(database: Database, pool: postgres.Pool) -> None:
+    """Whatever keeps partitions from being made keeps usage where it is, under an error the mover knows."""
+    owner = await asyncpg.connect(database.dsn)
+    await owner.execute(
+        "CREATE OR REPLACE FUNCTION make_usage_partitions_v1(instants timestamptz[]) RETURNS void "
+        "LANGUAGE sql AS 'SELECT'"
+    )
+    await owner.close()
+    with pytest.raises(StoreUnavailableError, match="cannot store usage: no partition"):
+        await PostgresLedger(pool).store([bucket()])
+
+
+async def test_a_large_bucket_is_stored_whole_or_not_at_all(pool: postgres.Pool) -> None:
+    """It takes many statements and one transaction: a refusal of the last row leaves none, a repeat adds none."""
+    ledger = PostgresLedger(pool, rows_at_once=2)
+    whole = large(5)
+    bad = replace(whole, entries=(*whole.entries, replace(whole.entries[0], route="\0")))
+    with pytest.raises(UnstorableError):
+        await ledger.store([bad])
+    assert set(await sums_of(pool)) == {0}
+    assert [await ledger.store([whole]) for _ in range(2)] == [5, 0]
+    assert set(await sums_of(pool)) == {15}
+
+
+async def test_the_deadline_grows_with_the_rows(pool: postgres.Pool) -> None:
+    """A minute of very many kinds of requests is stored however long that takes, not tried for ever."""
+    ledger = PostgresLedger(pool, deadline_s=0, rows_at_once=1_000)
+    with pytest.raises(StoreUnavailableError, match="no answer in time"):
+        await ledger.store([large(1_000)])
+    assert await ledger.store([large(16_000)]) == 16_000
+
+
+async def test_retention_waits_for_exports(pool: postgres.Pool) -> None:
+    """What an export has not sent outlives its time, by 30 days at most; then it is dropped, and counted."""
+    ledger = PostgresLedger(pool)
+    await ledger.store([bucket(units=4)])
+    for name, last_id in (("ahead", 1), ("behind", 0), ("new", None)):
+        await pool.execute("INSERT INTO exports (name, last_id, updated_at) VALUES ($1, $2, now())", name, last_id)
+    recorded_at = minute_at(MINUTE)
+    clock = ManualClock(datetime(2025, 3, 1, tzinfo=UTC) + timedelta(days=40 + 29))
+    retention = Retention(ledger, clock, minutes_days=40, hours_days=0)
+    waited = clock.now() - timedelta(days=40) - recorded_at
+    assert await retention.tend() == Tended({"behind": waited, "new": waited})
+    clock.advance(2 * 86_400)
+    assert await retention.tend() == Tended(
+        dict.fromkeys(("behind", "new"), waited + timedelta(days=2)), ("usage_entries_2025_02",), unsent=1
+    )
+    assert list(await sums_of(pool)) == [0, 4, 4, 4]
+    assert await retention.tend() == Tended()
+
+
+async def test_retention_goes_on_once_exports_have_sent(pool: postgres.Pool) -> None:
+    """Entries are dropped in their time where every export is past them, files written included."""
+    ledger = PostgresLedger(pool)
+    await ledger.store([bucket(units=4)])
+    await pool.execute("INSERT INTO exports (name, last_id, updated_at) VALUES ('daily', 1, now())")
+    await pool.execute(
+        "INSERT INTO export_files (export, day, after_id, to_id) VALUES ('daily', $1, 0, 1)", minute_at(MINUTE).date()
+    )
+    retention = Retention(
+        ledger, ManualClock(datetime(2025, 4, 12, tzinfo=UTC)), minutes_days=40, hours_days=0
+    )  # fmt: skip
+    assert set((await retention.tend()).waiting) == {"daily"}
+    await pool.execute("UPDATE export_files SET written_at = now()")
+    assert await retention.tend() == Tended(dropped=("usage_entries_2025_02",))
 
 
 async def test_a_partition_in_use_is_dropped_another_time(database: Database, pool: postgres.Pool) -> None:

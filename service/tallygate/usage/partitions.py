@@ -1,17 +1,34 @@
 """How long the ledger keeps what: minutes and hours for as many days as the operator says, days and months for ever.
 
-Owns the policy; the partitions themselves are made and dropped by functions of the schema. Failure:
-StoreUnavailableError; a partition that is in use is dropped another time.
+Owns the policy, and its one exception: entries that an export has not sent are kept for up to `MOST_WAIT_DAYS` longer.
+The partitions themselves are made and dropped by functions of the schema. Failure: StoreUnavailableError; a partition
+that is in use is dropped another time.
 """
 
-from datetime import timedelta
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 
 import structlog
 
 from tallygate.core.clock import Clock
 from tallygate.usage.postgres import PostgresLedger
 
+MOST_WAIT_DAYS = 30
+"""How much longer than they are to be kept entries wait for an export; then they are dropped, and that is told."""
 _log = structlog.get_logger("tallygate.usage")
+
+
+@dataclass(frozen=True, slots=True)
+class Tended:
+    """What a round came to: for how long entries outlive their time, by the export that has not sent them.
+
+    `dropped` are names of partitions; `unsent` of these had entries that an export had not sent.
+    """
+
+    waiting: Mapping[str, timedelta] = field(default_factory=dict)
+    dropped: tuple[str, ...] = ()
+    unsent: int = 0
 
 
 class Retention:
@@ -24,8 +41,22 @@ class Retention:
         self._minutes = timedelta(days=minutes_days) if minutes_days else None
         self._hours = timedelta(days=hours_days) if hours_days else None
 
-    async def tend(self) -> None:
+    async def tend(self) -> Tended:
         """Make the partitions of the months to come, and drop those whose time is over."""
-        dropped = await self._ledger.keep(self._clock.now(), entries=self._minutes, hours=self._hours)
-        if dropped:
-            _log.info("usage is older than it is to be kept, and was dropped", partitions=dropped)
+        now = self._clock.now()
+        hours = None if self._hours is None else now - self._hours
+        if self._minutes is None:
+            return _told(await self._ledger.keep(now, entries=None, hours=hours), {}, now)
+        over_at = now - self._minutes
+        unsent = await self._ledger.unsent(over_at)
+        dropped_to = max(min([over_at, *unsent.values()]), over_at - timedelta(days=MOST_WAIT_DAYS))
+        return _told(await self._ledger.keep(now, entries=dropped_to, hours=hours), unsent, over_at)
+
+
+def _told(dropped: list[str], unsent: Mapping[str, datetime], over_at: datetime) -> Tended:
+    if dropped:
+        _log.info("usage is older than it is to be kept, and was dropped", partitions=dropped)
+    lost = {f"usage_entries_{at:%Y_%m}": export for export, at in unsent.items()}.keys() & set(dropped)
+    if lost:
+        _log.error("usage was dropped that exports had not sent", partitions=sorted(lost), exports=sorted(unsent))
+    return Tended({export: over_at - at for export, at in unsent.items()}, tuple(dropped), len(lost))

@@ -8,6 +8,16 @@ FROM usage_ledger FOR UPDATE;
 -- In: $1 instants. Makes the partitions that rows of these months and years go to.
 SELECT make_usage_partitions_v1($1::timestamptz[]);
 
+-- name: unsent
+-- In: $1 instant. Out: name, oldest_at of each export that has not sent, or not written, all that was recorded before
+-- then. What it has put aside counts as sent. Only partitions that are to be dropped are looked into.
+SELECT name, oldest_at FROM (
+    SELECT name, least(
+        (SELECT min(recorded_at) FROM usage_entries WHERE id > coalesce(last_id, 0) AND recorded_at < $1),
+        (SELECT min(day) FROM export_files WHERE export = name AND written_at IS NULL)::timestamp AT TIME ZONE 'UTC'
+    ) AS oldest_at FROM exports
+) AS export WHERE oldest_at < $1;
+
 -- name: drop_partitions
 -- In: $1 entries, $2 hours recorded before then; null keeps them. Out: name of each partition dropped.
 SELECT drop_usage_partitions_v1($1, $2) AS name;

@@ -6,7 +6,8 @@ the names (`limits.keys`) nor how many are asked at once (`redis_calls`). Steps 
 Concurrency: several workers may do the same. Failure: LimiterUnavailableError, and what was done stays done.
 """
 
-from collections.abc import AsyncIterator, Sequence
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 
@@ -17,6 +18,7 @@ from tallygate.usage.entry import FIRST_MINUTE, LAST_MINUTE
 from tallygate.usage.redis_calls import PAGE, Call, RedisCalls, script_call
 
 _SECOND_US = 1_000_000
+_LARGE = 1_000
 
 
 def _lua(name: str) -> str:
@@ -75,7 +77,7 @@ class RedisUsageBuckets:
             for (name, _), (_, fields) in zip(asked, pages, strict=True):
                 held[name].update(zip(fields[::2], fields[1::2], strict=True))
             cursors = {name: next_ for (name, _), (next_, _) in zip(asked, pages, strict=True) if next_ != b"0"}
-        return [Bucket.of(name, fields) for name, fields in held.items() if fields]
+        return [await _bucket(name, fields) for name, fields in held.items() if fields]
 
     async def forget(self, buckets: Sequence[Bucket], *, is_kept: bool = False) -> None:
         """Remove buckets, all that the ledger has of them."""
@@ -113,6 +115,11 @@ class RedisUsageBuckets:
             [keys.sealed_bucket(*bucket.name), keys.index_key(customer), keys.aside_bucket(*bucket.name)],
             [keys.index_member(*bucket.name), int(is_kept), *bucket.unreadable],
         )
+
+
+async def _bucket(name: BucketName, fields: Mapping[bytes, bytes]) -> Bucket:
+    # Beside the loop, if it takes long: the leader is to give a sign of life each second.
+    return await asyncio.to_thread(Bucket.of, name, fields) if len(fields) > _LARGE else Bucket.of(name, fields)
 
 
 def _scan(name: BucketName, cursor: bytes) -> Call:

@@ -23,7 +23,7 @@ else
       kept = kept + 1
     end
   end
-  redis.call('DEL', KEYS[1])
+  redis.call('UNLINK', KEYS[1])  -- freed beside the requests, however large it is
 end
 redis.call('SREM', KEYS[2], ARGV[1])
 return kept
