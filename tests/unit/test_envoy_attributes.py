@@ -51,3 +51,25 @@ def test_what_is_no_http_request_is_told_apart(request_bytes: bytes) -> None:
     """Empty, foreign or torn bytes are one clear error and never a request without a method."""
     with pytest.raises(UnreadableRequestError):
         read(request_bytes)
+
+
+@pytest.mark.parametrize(
+    ("extensions", "named"),
+    [
+        ({}, None),
+        ({"somebody.elses": "x"}, None),
+        ({"tallygate.route": "GET /v1/things", "somebody.elses": "x"}, "GET /v1/things"),
+        ({"tallygate.route": ""}, ""),
+        ({"tallygate.rout": "GET /v1/things"}, "tallygate.rout"),
+        ({"tallygate.cost": "0", "tallygate.route": "GET /v1/things"}, "tallygate.cost"),
+    ],
+)
+def test_the_gateway_may_name_the_rule(extensions: dict[str, str], named: str | None) -> None:
+    """What it says under our prefix counts, all of it: a typing error names no rule, rather than nothing."""
+    assert read(check_request(extensions=extensions)).rule == named
+
+
+def test_a_caller_names_no_rule() -> None:
+    """Headers of that name are headers."""
+    claims = {"tallygate.route": "GET /v1/free", "context-extensions": "GET /v1/free"}
+    assert read(check_request(headers=claims)).rule is None

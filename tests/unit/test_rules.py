@@ -125,6 +125,22 @@ def test_the_first_rule_that_matches_decides() -> None:
     assert find_route(table, request("/v1/things/7", "PUT")) is general
 
 
+def test_the_gateway_may_say_which_rule_it_is() -> None:
+    """The rule it names decides, whatever the path finds; one that there is not refuses, as does a path in doubt."""
+    special, general = RouteRule("GET", "/@search/**"), RouteRule("*", "/v1/**")
+    table = RouteTable((special, general))
+    assert find_route(table, request("/v1/things")._replace(rule="GET /@search/**")) is special
+    assert find_route(table, request("/elsewhere", "PUT")._replace(rule="* /v1/**")) is general
+    for asked in (
+        request("/v1/things")._replace(rule="GET /@search"),
+        request("/v1/things")._replace(rule=""),
+        request("/v1//things")._replace(rule="* /v1/**"),
+    ):
+        found = find_route(table, asked)
+        assert isinstance(found, Refusal)
+        assert found.reason is Reason.ROUTE_DENIED
+
+
 @pytest.mark.parametrize("target", ["/v2", "//v1/things", "/v1/../v2", "/v1/a%2Fb", "", "*", "http://example.com/v1"])
 def test_a_path_that_no_rule_covers_or_nobody_is_sure_of_is_refused(target: str) -> None:
     """What is not priced does not pass; nor does what an upstream may read as another path."""

@@ -46,7 +46,8 @@ class CheckInput(NamedTuple):
 
     `headers` have lower-case names, repeated ones joined by commas as Envoy does. `target` is the path
     with its query, undecoded. `client_address` is the client's IP as far as Envoy trusts it.
-    `request_id` is Envoy's own `http.id`, never the client's.
+    `request_id` is Envoy's own `http.id`, never the client's. `rule` is the text of the route rule that the gateway's
+    configuration names for its route, None when the path is to find one.
     """
 
     method: str
@@ -54,6 +55,7 @@ class CheckInput(NamedTuple):
     headers: Mapping[str, str]
     client_address: str = ""
     request_id: str | None = None
+    rule: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -72,11 +72,18 @@ def refuse_network(token_license: License, client_address: str) -> Refusal | Non
 
 _IN_DOUBT = Refusal(Reason.ROUTE_DENIED, "The path is not in normal form.")
 _NOT_COVERED = Refusal(Reason.ROUTE_DENIED, "No plan covers this method and path.")
+_NO_SUCH_RULE = Refusal(Reason.ROUTE_DENIED, "The gateway names a route rule that the plans do not have.")
 
 
 def find_route(table: RouteTable, asked: CheckInput) -> RouteRule | Refusal:
-    """Return the rule for a request, or the refusal when none covers it or its path is in doubt."""
+    """Return the rule for a request, or the refusal when none covers it or its path is in doubt.
+
+    A rule that the gateway names takes the place of the one the path finds. A path in doubt is refused all the same:
+    the gateway chose its route by it.
+    """
     path, rule = table.look_up(asked.method, asked.target)
+    if asked.rule is not None and path is not None:
+        return table.by_text(asked.rule) or _NO_SUCH_RULE
     return rule or (_IN_DOUBT if path is None else _NOT_COVERED)
 
 

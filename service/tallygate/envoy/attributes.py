@@ -2,7 +2,8 @@
 
 Owns which of Envoy's attributes are believed: `http.id` is Envoy's own, `x-request-id` is the client's to
 choose; `source` is always the direct peer, so the client behind a proxy is `x-envoy-external-address`, which
-an edge Envoy sets itself (`use_remote_address`) and which must not reach us where it does not.
+an edge Envoy sets itself (`use_remote_address`) and which must not reach us where it does not. Context extensions come
+from Envoy's configuration alone, so a route rule that they name is believed.
 Raises UnreadableRequestError, and nothing else.
 """
 
@@ -16,6 +17,8 @@ from tallygate.core.errors import TallygateError
 from tallygate.decision.decision import CheckInput
 
 CLIENT_ADDRESS_HEADER = "x-envoy-external-address"
+ROUTE_EXTENSION = "tallygate.route"
+_OURS = "tallygate."
 
 
 class UnreadableRequestError(TallygateError):
@@ -37,13 +40,25 @@ def read(request: bytes) -> CheckInput:
     if not method:
         raise UnreadableRequestError("the CheckRequest describes no HTTP request")
     headers = _headers(http)
+    extensions = attributes.context_extensions
     return CheckInput(
         method,
         http.path,
         headers,
         headers.get(CLIENT_ADDRESS_HEADER) or attributes.source.address.socket_address.address,
         http.id or None,
+        _named_rule(extensions) if extensions else None,
     )
+
+
+def _named_rule(extensions: Mapping[str, str]) -> str | None:
+    """Return the route rule that the gateway names, None when it says nothing to us.
+
+    An extension that has our prefix and no meaning, such as a typing error, is taken for the name: it is no rule's
+    text, so the request is refused rather than decided as if nothing had been said.
+    """
+    unknown = next((key for key in extensions if key.startswith(_OURS) and key != ROUTE_EXTENSION), None)
+    return extensions.get(ROUTE_EXTENSION) if unknown is None else unknown
 
 
 def _headers(http: AttributeContext.HttpRequest) -> Mapping[str, str]:
