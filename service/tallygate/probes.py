@@ -9,21 +9,22 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import uvicorn
+from prometheus_client.registry import Collector
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from tallygate.core.errors import InputError
+from tallygate.metrics import exposed
 
-_CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
-
-def probes_app(exposition: Callable[[], bytes], not_ready: Callable[[], list[str]]) -> Starlette:
+def probes_app(series: Collector, not_ready: Callable[[], list[str]]) -> Starlette:
     """Return the app; `not_ready` lists what readiness still waits for, empty when ready."""
 
-    async def metrics(_request: Request) -> Response:
-        return Response(exposition(), media_type=_CONTENT_TYPE)
+    async def metrics(request: Request) -> Response:
+        page, media_type = exposed(series, request.headers.get("accept", ""))
+        return Response(page, media_type=media_type)
 
     async def alive(_request: Request) -> Response:
         return JSONResponse({"status": "alive"})

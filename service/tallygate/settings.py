@@ -57,12 +57,26 @@ class Settings(BaseModel):
     worker_endpoints: Literal["each", "shared"] = Field(
         "each", description="Each worker on a port (LISTEN + number) or Unix socket of its own, or one shared."
     )
+    worker_cpus: Literal["one", "any"] = Field(
+        "one", description="Keep the threads of each worker on one CPU, whichever it is, or let them run on any."
+    )
     tls_cert_file: Path | None = Field(None, description="PEM certificate of the gRPC server, its chain after it.")
     tls_key_file: Path | None = Field(None, description="PEM key of that certificate, without passphrase.")
     tls_client_ca_file: Path | None = Field(
         None, description="PEM authorities of clients: with it, who asks has to show a certificate of theirs."
     )
     metrics_listen: str = Field("0.0.0.0:9464", description="/metrics, /healthz and /readyz: host:port.")
+    metrics_customers: int = Field(
+        0, ge=0, le=1000, description="Busiest customers who have series of their own, at most; 0 for none."
+    )
+    traces_endpoint: str | None = Field(
+        None,
+        pattern=r"^https?://[^\s/@]+(/\S*)?$",
+        description="Where traces are sent by OTLP over HTTP, such as http://collector:4318. See docs/traces.md.",
+    )
+    traces_ratio: float = Field(
+        0.01, ge=0, le=1, description="Share of requests traced where who asks has not decided (`traceparent`)."
+    )
     services_listen: str = Field(
         "0.0.0.0:50052",
         description="Where access logs and usage are told: host:port or unix:/path; `off` for nowhere. "
@@ -103,6 +117,11 @@ class Settings(BaseModel):
     )
     cookie: str | None = Field(None, pattern="^[A-Za-z0-9_-]{1,64}$", description="Also take a token from this cookie.")
     admin_listen: str = Field("127.0.0.1:8080", description="The REST API of `tallygate admin`: host:port.")
+    admin_metrics_listen: str | None = Field(
+        None,
+        description="Where `tallygate admin` shows the /metrics of the worker that it runs: host:port; nowhere if left "
+        "out, for `serve` on the same host has METRICS_LISTEN.",
+    )
     admin_requests_per_s: int = Field(
         200, ge=1, le=100_000, description="Requests a second of one admin key; five times as many at once."
     )

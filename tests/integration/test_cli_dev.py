@@ -113,6 +113,7 @@ async def test_it_runs_all_and_survives_a_kill(data_dir: Path) -> None:
             assert f"curl -i {url}" in said
             answers = [await http.get(url, headers={"authorization": f"Bearer {token}"}) for token in tokens]
             assert (await http.get(variables["TALLYGATE_METRICS_URL"])).status_code == 200
+            assert "tallygate_worker_leads" in (await http.get(variables["TALLYGATE_WORKER_METRICS_URL"])).text
         assert [answer.json()["headers"]["x-tallygate-plan"] for answer in answers[:3]] == [
             "free@1",
             "pro@1",

@@ -1,17 +1,18 @@
 """What Prometheus's own judge says of our pages: of every series there can be, and of real processes."""
 
+import math
 from pathlib import Path
 
 import httpx
 import pytest
-from prometheus_client import Gauge
+from prometheus_client import CollectorRegistry, Gauge, generate_latest
 from support.background_process import process
 from support.servers import Database
 from support.supervised import UNASKED, ask, supervised
 
 from tallygate.devservers.ports import LOOPBACK, free_ports
 from tallygate.devservers.prometheus import promtool
-from tallygate.metrics import Metrics, Spread, SupervisorMetrics, Tally, WorkerMetrics
+from tallygate.metrics import CustomerMetrics, Metrics, Spread, SupervisorMetrics, Tally, UsedRatio, WorkerMetrics
 
 pytestmark = pytest.mark.usefixtures("prometheus_programs")
 
@@ -23,9 +24,13 @@ async def assert_clean(exposition: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "metrics", [Metrics("1"), WorkerMetrics("1"), SupervisorMetrics()], ids=lambda m: type(m).__name__
+    "metrics",
+    [Metrics("1"), CustomerMetrics(CollectorRegistry()), WorkerMetrics("1"), SupervisorMetrics()],
+    ids=lambda m: type(m).__name__,
 )
-async def test_every_series_is_named_as_it_should_be(metrics: Metrics | WorkerMetrics | SupervisorMetrics) -> None:
+async def test_every_series_is_named_as_it_should_be(
+    metrics: Metrics | CustomerMetrics | WorkerMetrics | SupervisorMetrics,
+) -> None:
     """Names, units, suffixes, types and help of all, those included that have no samples until something happens."""
     for series in vars(metrics).values():
         match series:
@@ -33,9 +38,11 @@ async def test_every_series_is_named_as_it_should_be(metrics: Metrics | WorkerMe
                 series.add(3, *["a"] * len(series.labels))
             case Spread():
                 series.observe(0.01)
+            case UsedRatio():
+                series.set(0.5, math.inf, "sub_1", *["a"] * len(series.labels))
             case Gauge():
                 (series.labels(*["a"] * len(series._labelnames)) if series._labelnames else series).set(1)
-    await assert_clean(metrics.exposition().decode())
+    await assert_clean(generate_latest(metrics.registry).decode())
 
 
 async def test_promtool_finds_what_is_wrong() -> None:

@@ -49,6 +49,7 @@ SORTS = {
     "admin/queries.sql:live_subscription_ids_of_customer": "one or two that run, and those that are to follow them",
     "admin/queries.sql:overlapping_subscription": "one or two that run, and those that are to follow them",
     "billing/queries.sql:billed_usage": "what a period comes to, by version, meter and outcome: a handful of sums",
+    "insights/queries.sql:used": "what is used in a span of time, by version, meter and outcome: a handful of sums",
     "usage/reading.sql:counted": "what one customer used in a period, by meter and token: a handful of sums",
     "licenses/queries.sql:changes_since": "what changed since it was last asked, some seconds ago",
 }

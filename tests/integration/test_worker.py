@@ -22,7 +22,10 @@ from tallygate.core.errors import LimiterUnavailableError
 from tallygate.limits import keys
 from tallygate.metrics import Metrics, WorkerMetrics
 from tallygate.monitor import LedgerLag
+from tallygate.storage import postgres
+from tallygate.usage.buckets import Bucket, BucketName
 from tallygate.usage.memory import MemoryUsageBuckets
+from tallygate.usage.postgres import PostgresLedger
 
 DEADLINE_S = 60.0
 
@@ -122,6 +125,23 @@ async def test_tokens_are_counted_by_state(database: Database, redis_url: str) -
             assert sample(metrics, "tallygate_tokens", state="active") == 2
             assert sample(metrics, "tallygate_tokens", state="revoked") == 1
     assert sample(metrics, "tallygate_tokens", state="active") is None
+
+
+async def test_operators_see_which_export_keeps_old_usage(database: Database, redis_url: str) -> None:
+    """Entries that outlive their time for an export are told while they wait, and so is what was dropped unsent."""
+    metrics = WorkerMetrics("test")
+    pool = await postgres.create_pool(database.dsn, max_size=1)
+    for minute in (27_000_000, int(time.time()) // 60 - 401 * 1440):  # a month of 2021, and one 401 days ago
+        bucket = BucketName("cus_1", minute, 5)
+        await PostgresLedger(pool).store([Bucket.of(bucket, {FIELD.encode(): b"3"})])
+    await pool.execute("INSERT INTO exports (name, last_id, updated_at) VALUES ('stripe', 0, now())")
+    await postgres.close_pool(pool)
+    name = "tallygate_usage_kept_for_export_seconds"
+    async with background(settings_of(database, redis_url), metrics):
+        await until(lambda: sample(metrics, name, export="stripe") is not None)
+        assert (sample(metrics, name, export="stripe") or 0) > 1_000 * 86_400
+        assert sample(metrics, "tallygate_usage_dropped_unsent_months_total") == 1
+    assert sample(metrics, name, export="stripe") is None
 
 
 async def test_the_lag_counts_from_the_first_look_where_no_worker_ever_ran() -> None:

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from tallygate.metrics import Metrics, Spread, Tally
+from tallygate.metrics import ExemplifiedSpread, Metrics, Spread, Tally, openmetrics
 
 BOUNDS = (0.0001, 0.25, 1, 8)
 VALUES = st.sampled_from(["ok", "", 'a "b"\\\n', "ü"])
@@ -62,3 +62,37 @@ def test_looking_changes_nothing() -> None:
     before = counts()["tallygate_checks_total"]
     metrics.checks.count("allow", "ok", "pro")
     assert counts()["tallygate_checks_total"] == before + 1
+
+
+def test_a_bucket_names_the_first_decision_after_a_look() -> None:
+    """Each look shows decisions as young as can be, and between two looks only the first is noted: it costs nothing."""
+    registry, now_s = CollectorRegistry(), iter(range(100))
+    spread = ExemplifiedSpread("a", "Help.", BOUNDS, registry, lambda: next(now_s))
+
+    def shown() -> dict[str, str]:
+        lines = (line.partition(" # ") for line in openmetrics(registry).decode().splitlines())
+        return {series: exemplar for series, found, exemplar in lines if found}
+
+    spread.observe_of(0.2, "d1")
+    spread.observe_of(0.1, "d2")
+    spread.observe_of(9, "d3")
+    assert shown() == {
+        'a_bucket{le="0.25"} 2.0': '{decision_id="d1"} 0.2 0',
+        'a_bucket{le="+Inf"} 3.0': '{decision_id="d3"} 9.0 1',
+    }
+    spread.observe_of(0.2, "d4")
+    assert shown() == {
+        'a_bucket{le="0.25"} 3.0': '{decision_id="d4"} 0.2 2',
+        'a_bucket{le="+Inf"} 4.0': '{decision_id="d3"} 9.0 1',
+    }
+
+
+@given(st.lists(st.sampled_from([0.0, *BOUNDS]) | st.floats(0, 20), max_size=20))
+def test_exemplars_change_no_number(amounts: list[float]) -> None:
+    """The histogram that names decisions counts as the one that does not."""
+    plain, named = CollectorRegistry(), CollectorRegistry()
+    spread, exemplified = Spread("a", "Help.", BOUNDS, plain), ExemplifiedSpread("a", "Help.", BOUNDS, named)
+    for amount in amounts:
+        spread.observe(amount)
+        exemplified.observe_of(amount, "d")
+    assert exposed(plain) == exposed(named)

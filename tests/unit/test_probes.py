@@ -7,17 +7,25 @@ from contextlib import asynccontextmanager
 
 import httpx
 import pytest
+from prometheus_client import CollectorRegistry
 
 from tallygate.core.errors import InputError
+from tallygate.metrics import ExemplifiedSpread
 from tallygate.probes import HttpServer, bind, probes_app
 
 SETTING = "TALLYGATE_METRICS_LISTEN"
 
 
+def _a_metric() -> CollectorRegistry:
+    registry = CollectorRegistry()
+    ExemplifiedSpread("a_metric", "Help.", (1,), registry, lambda: 7).observe_of(0.5, "d1")
+    return registry
+
+
 @asynccontextmanager
 async def serving(waiting: list[str], listen: str = "127.0.0.1:0") -> AsyncIterator[httpx.AsyncClient]:
     """Serve the probes; readiness waits for what stands in `waiting`."""
-    server = HttpServer(probes_app(lambda: b"a_metric 1.0\n", lambda: waiting), listen, SETTING)
+    server = HttpServer(probes_app(_a_metric(), lambda: waiting), listen, SETTING)
     await server.start()
     try:
         async with httpx.AsyncClient(base_url=f"http://{server.address}", timeout=10, trust_env=False) as http:
@@ -45,12 +53,30 @@ async def test_a_waiting_process_is_alive() -> None:
     assert (answer.status_code, answer.json()) == (200, {"status": "alive"})
 
 
-async def test_metrics_are_in_the_format_prometheus_reads() -> None:
-    """The exposition is passed on as it is, under the content type that names its version."""
+@pytest.mark.parametrize("accept", ["", "text/plain;version=0.0.4", "*/*", "application/openmetrics-text2", "; ,"])
+async def test_metrics_are_in_the_format_prometheus_reads(accept: str) -> None:
+    """Plain text under the content type that names its version, for whoever does not ask for more."""
     async with serving([]) as http:
-        answer = await http.get("/metrics")
-    assert answer.text == "a_metric 1.0\n"
+        answer = await http.get("/metrics", headers={"accept": accept})
+    assert 'a_metric_bucket{le="1.0"} 1.0\n' in answer.text
     assert answer.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
+
+
+@pytest.mark.parametrize(
+    "accept",
+    [
+        "application/openmetrics-text",
+        "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.6,text/plain;version=0.0.4;q=0.4,*/*;q=0.1",
+        "text/plain, application/openmetrics-text; version=what",
+    ],
+)
+async def test_exemplars_are_for_who_asks_for_openmetrics(accept: str) -> None:
+    """Prometheus asks so, and finds the decision that fell into a bucket; whatever version it names."""
+    async with serving([]) as http:
+        answer = await http.get("/metrics", headers={"accept": accept})
+    assert 'a_metric_bucket{le="1.0"} 1.0 # {decision_id="d1"} 0.5 7\n' in answer.text
+    assert answer.text.endswith("# EOF\n")
+    assert answer.headers["content-type"] == "application/openmetrics-text; version=1.0.0; charset=utf-8"
 
 
 async def test_nothing_else_is_served() -> None:
@@ -62,9 +88,9 @@ async def test_nothing_else_is_served() -> None:
 
 async def test_stopping_frees_the_address_and_leaves_signals_alone() -> None:
     """After a stop the port can be had again; a server that never started can be stopped too."""
-    idle = HttpServer(probes_app(bytes, list), "127.0.0.1:0", SETTING)
+    idle = HttpServer(probes_app(CollectorRegistry(), list), "127.0.0.1:0", SETTING)
     await idle.stop()
-    server = HttpServer(probes_app(bytes, list), "127.0.0.1:0", SETTING)
+    server = HttpServer(probes_app(CollectorRegistry(), list), "127.0.0.1:0", SETTING)
     await server.start()
     await server.stop()
     async with serving([], server.address) as http:
@@ -84,7 +110,7 @@ async def test_two_scrapes_at_once_are_answered() -> None:
 async def test_a_wrong_address_is_told_with_the_settings_name(listen: str) -> None:
     """An address that cannot be used is bad input under its setting's name, not a traceback."""
     with pytest.raises(InputError, match=SETTING):
-        await HttpServer(probes_app(bytes, list), listen, SETTING).start()
+        await HttpServer(probes_app(CollectorRegistry(), list), listen, SETTING).start()
 
 
 async def test_a_taken_address_is_told() -> None:

@@ -16,9 +16,11 @@ from tallygate.admin.housekeeping import Housekeeping
 from tallygate.app.control_plane import control_over
 from tallygate.app.exports import exports
 from tallygate.app.reconciliation import Reconciliation
+from tallygate.app.revenue import ROUND_S, RevenueSeries, forget
 from tallygate.app.secret_settings import plain
 from tallygate.core.clock import Clock, SystemClock
 from tallygate.core.errors import DependencyError
+from tallygate.insights.postgres import PostgresRevenue
 from tallygate.lifecycle import Work, every, stop_on_signals, supervise
 from tallygate.limits.redis import RedisLimiter
 from tallygate.metrics import WorkerMetrics
@@ -48,14 +50,22 @@ _SCRIPTS = UsageScripts()
 async def worker(values: Settings, scripts: UsageScripts = _SCRIPTS) -> None:
     """Do the work, or stand by, until a signal stops it. Raises InputError for settings that cannot be used."""
     stop, metrics = stop_on_signals(), WorkerMetrics(__version__)
-    pages = HttpServer(probes_app(metrics.exposition, list), values.metrics_listen, f"{PREFIX}METRICS_LISTEN")
-    async with background(values, metrics, scripts=scripts):
-        await pages.start()
-        try:
-            _log.info("ready", metrics=pages.address)
-            await stop.wait()
-        finally:
-            await pages.stop()
+    async with background(values, metrics, scripts=scripts), worker_page(metrics, values.metrics_listen) as page:
+        _log.info("ready", metrics=page.address)
+        await stop.wait()
+
+
+@asynccontextmanager
+async def worker_page(
+    metrics: WorkerMetrics, listen: str, setting: str = f"{PREFIX}METRICS_LISTEN"
+) -> AsyncIterator[HttpServer]:
+    """Serve the worker's series at `listen`, which `setting` holds, while the block runs; raise InputError for it."""
+    page = HttpServer(probes_app(metrics.registry, list), listen, setting)
+    await page.start()
+    try:
+        yield page
+    finally:
+        await page.stop()
 
 
 @asynccontextmanager
@@ -108,17 +118,26 @@ def _led(
     control = control_over(values, pool, clock)
     housekeeping = control.acting("worker").housekeeping
     reconciliation = Reconciliation(control, Reconciler(pool, RedisLiveBuckets(links)), metrics)
+    revenue = RevenueSeries(PostgresRevenue(pool, deadline_s=_STATEMENT_S), metrics, clock)
 
     async def expire() -> None:
         metrics.receipts_given_back.add(await expiry.round(await buckets.now_us()))
 
+    async def retain() -> None:
+        tended = await retention.tend()
+        metrics.usage_kept_for_export.clear()
+        for export, waits in tended.waiting.items():
+            metrics.usage_kept_for_export.labels(export).set(waits.total_seconds())
+        metrics.usage_dropped_unsent.add(tended.unsent)
+
     return {
         "usage": (values.usage_round_s, moving.round),
         "receipts": (_EXPIRY_S, expire),
-        "retention": (_UPKEEP_S, retention.tend),
+        "retention": (_UPKEEP_S, retain),
         "upkeep": (_UPKEEP_S, housekeeping.prune),
         "tokens": (_TOKENS_S, lambda: _count_tokens(metrics, housekeeping)),
         "reconciliation": (_RECONCILIATION_S, reconciliation.round),
+        "revenue": (ROUND_S, revenue.round),
         **exports(values, metrics, clock),
     }
 
@@ -133,6 +152,8 @@ async def _lead(led: Mapping[str, tuple[float, Work]], metrics: WorkerMetrics) -
         metrics.leads.set(0)
         metrics.usage_backlog.set(0)
         metrics.tokens.clear()
+        metrics.usage_kept_for_export.clear()
+        forget(metrics)
         await _end(tasks)
 
 

@@ -2,18 +2,19 @@
 
 import asyncio
 import gc
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 
 import structlog
 
 from tallygate import __version__
+from tallygate.app.beginnings import begin_at_zero
+from tallygate.app.observing import Watched, watched
 from tallygate.app.pipeline import pipeline
 from tallygate.app.secret_settings import plain
 from tallygate.app.services import Beside, Known, Services, services
 from tallygate.core.clock import Clock, SystemClock
 from tallygate.core.errors import DependencyError
-from tallygate.decision.pipeline import Pipeline
 from tallygate.envoy.check import SERVICE_PATH, Check
 from tallygate.envoy.count import Counting
 from tallygate.envoy.responses import ResponseWriter
@@ -30,7 +31,7 @@ from tallygate.limits.journal_files import open_journal
 from tallygate.limits.leased import LeasedLimiter
 from tallygate.limits.redis import RedisLimiter
 from tallygate.limits.script import Scripts
-from tallygate.metrics import Metrics
+from tallygate.metrics import Metrics, openmetrics
 from tallygate.monitor import LedgerLag, LoopLag, Monitor
 from tallygate.probes import HttpServer, probes_app
 from tallygate.settings import Settings, require
@@ -43,6 +44,7 @@ from tallygate.transport.tls import TlsFiles
 from tallygate.transport.transport import Transport
 from tallygate.usage.redis import RedisUsageBuckets
 from tallygate.workers.line import WorkerLine
+from tallygate.workers.placement import on_one_cpu
 from tallygate.workers.seat import Seat
 
 _log = structlog.get_logger("tallygate.app")
@@ -61,12 +63,13 @@ async def serve(values: Settings, seat: Seat | None = None) -> None:
     stop = stop_on_signals()
     probes: Probes = plane.probes
     if seat is not None:
-        probes = WorkerLine(seat.line(), plane.metrics.exposition, plane.life.not_ready, stop.set)
+        probes = WorkerLine(seat.line(), lambda: openmetrics(plane.metrics.registry), plane.life.not_ready, stop.set)
     # What exists by now stays. A full collection that went through all of it would stall every request.
     gc.collect()
     gc.freeze()
     gc.set_threshold(_GC_AFTER, 20, 50)
-    await plane.life.run(probes, stop)
+    async with on_one_cpu() if values.worker_cpus == "one" else nullcontext():
+        await plane.life.run(probes, stop)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +90,7 @@ async def data_plane(
     require(values, "postgres_dsn", "redis_url", "pepper")
     tls = TlsFiles.of(values.tls_cert_file, values.tls_key_file, values.tls_client_ca_file)
     clock, metrics = clock or SystemClock(), Metrics(__version__)
+    begin_at_zero(metrics)
 
     # Step 3 of a request: the license.
     pool = await _pool(values)
@@ -105,7 +109,8 @@ async def data_plane(
 
     # The pipeline between them, and the wire around it.
     decider = pipeline(values, clock, cache, limiter, first_uses, degraded=degraded)
-    check = _check(values, metrics, decider, Counting(metrics, shadows, last_used))
+    seen = watched(values, metrics, decider, Counting(metrics, shadows, last_used), client)
+    check = _check(values, metrics, seen)
     transport = adapter(values.transport)(listen or values.listen, {SERVICE_PATH: check}, tls)
 
     # What upstreams tell and ask. A worker, which is told where to listen, shares that port with the others.
@@ -123,21 +128,19 @@ async def data_plane(
             "leases": lambda: every(_LEASES_S, limiter.tend),
             "redis policy": lambda: _watch_redis_policy(client),
             **({} if beside is None else {"outcomes": beside.run}),
+            **seen.background,
             **_handing_on(store, client, shadows, first_uses, last_used, degraded=lambda: degraded.hand_on(limiter)),
         },
         prerequisites={"licenses": listener.begun},
         closers=[
+            *seen.closers,
             lambda: _hand_on_at_last(first_uses, store, lambda: degraded.close(limiter)),
-            cache.close,
-            limiter.close,
-            counters.close,
-            links.close,
-            client.aclose,
+            *[cache.close, limiter.close, counters.close, links.close, client.aclose],
             lambda: postgres.close_pool(pool),
         ],
         drain_s=values.drain_s,
     )
-    pages = probes_app(metrics.exposition, life.not_ready)
+    pages = probes_app(metrics.registry, life.not_ready)
     probes = HttpServer(pages, values.metrics_listen, "TALLYGATE_METRICS_LISTEN")
     return DataPlane(life, probes, transport, metrics, beside)
 
@@ -219,11 +222,11 @@ def _counters(values: Settings, clock: Clock, metrics: Metrics, scripts: Scripts
     )
 
 
-def _check(values: Settings, metrics: Metrics, decider: Pipeline, observe: Counting) -> Check:
+def _check(values: Settings, metrics: Metrics, seen: Watched) -> Check:
     writer = ResponseWriter(
         realm=values.realm, problem_base_url=values.problem_base_url, credits_status=values.credits_status
     )
-    return Check(decider, writer, observe, lambda what: _report_failure(metrics, what))
+    return Check(seen.decider, writer, seen.observe, lambda what: _report_failure(metrics, what))
 
 
 async def _hand_on_at_last(first_uses: FirstUses, store: PostgresLicenseStore, degraded: Work) -> None:

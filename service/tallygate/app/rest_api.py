@@ -1,7 +1,7 @@
 """The REST API: the control plane behind HTTP, with counters to throttle it and to explain decisions by."""
 
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
+from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
 
 import structlog
@@ -10,7 +10,7 @@ from tallygate import __version__
 from tallygate.admin.leaks import LeakPolicy
 from tallygate.admin.rest import app as rest
 from tallygate.admin.rest import call, signatures, throttle
-from tallygate.app.background import background
+from tallygate.app.background import background, worker_page
 from tallygate.app.control_plane import control_over
 from tallygate.app.pipeline import explained
 from tallygate.app.secret_settings import plain
@@ -22,8 +22,9 @@ from tallygate.licenses.postgres import PostgresLicenseStore
 from tallygate.lifecycle import stop_on_signals
 from tallygate.limits.memory import MemoryLimiter
 from tallygate.limits.redis import RedisLimiter
+from tallygate.metrics import WorkerMetrics
 from tallygate.probes import HttpServer
-from tallygate.settings import Settings, require
+from tallygate.settings import PREFIX, Settings, require
 from tallygate.storage import postgres, redis
 from tallygate.storage.redis_link import LinkTerms
 from tallygate.storage.redis_topology import link
@@ -36,7 +37,14 @@ _ADMIN_CONNECTIONS = 16
 async def admin(values: Settings, *, has_worker: bool = True) -> None:
     """Run the REST API until a signal stops it. Raises InputError for settings that cannot be used."""
     stop = stop_on_signals()
-    async with admin_api(values) as server, background(values) if has_worker else nullcontext():
+    async with AsyncExitStack() as running:
+        server = await running.enter_async_context(admin_api(values))
+        if has_worker:
+            metrics = WorkerMetrics(__version__)
+            await running.enter_async_context(background(values, metrics))
+            if values.admin_metrics_listen is not None:
+                page = worker_page(metrics, values.admin_metrics_listen, f"{PREFIX}ADMIN_METRICS_LISTEN")
+                await running.enter_async_context(page)
         _log.info("ready", listen=server.address)
         await stop.wait()
 

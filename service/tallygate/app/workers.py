@@ -4,10 +4,12 @@ import asyncio
 import signal
 import socket
 from contextlib import ExitStack, nullcontext
+from functools import partial
 from pathlib import Path
 
 import structlog
 
+from tallygate.app.observing import check_traces
 from tallygate.app.services_at import check_endpoints, free_services_at
 from tallygate.lifecycle import stop_on_signals
 from tallygate.metrics import SupervisorMetrics
@@ -37,6 +39,7 @@ async def supervise(values: Settings, config: Path | None) -> None:
     """
     require(values, "postgres_dsn", "redis_url", "pepper")
     TlsFiles.of(values.tls_cert_file, values.tls_key_file, values.tls_client_ca_file)
+    check_traces(values)
     with ExitStack() as kept:
         # First: a port that the system chooses for workers must not be the one that is named for the pages.
         pages_at = kept.enter_context(bind(values.metrics_listen, _PAGES_SETTING))
@@ -51,7 +54,7 @@ async def _run(values: Settings, pages_at: socket.socket, at: list[str], launch:
     terms = Terms(grace_s=values.drain_s + _BEYOND_DRAIN_S)
     supervisor = Supervisor(
         [
-            Worker(number, endpoint, launch, terms, totals.add_gone, metrics.restarts.count)
+            Worker(number, endpoint, launch, terms, partial(totals.add_gone, number), metrics.restarts.count)
             for number, endpoint in enumerate(at)
         ]
     )

@@ -4,6 +4,7 @@ import typer
 
 from tallygate import settings
 from tallygate.app.exports import configured_exports
+from tallygate.app.observing import check_traces
 from tallygate.app.services_at import check_endpoints, services_at
 from tallygate.cli.given_settings import load_settings
 from tallygate.cli.nouns import noun
@@ -59,6 +60,7 @@ def _check_addresses(values: settings.Settings) -> None:
         lambda: TlsFiles.of(values.tls_cert_file, values.tls_key_file, values.tls_client_ca_file),
         lambda: host_and_port(values.metrics_listen, "TALLYGATE_METRICS_LISTEN"),
         lambda: configured_exports(values),
+        lambda: check_traces(values),
     ):
         try:
             read()

@@ -101,7 +101,8 @@ def _introduce(system: System, seconds: float) -> None:
     say(f"Tallygate is up ({seconds:.1f} s).\n")
     say(f"  gateway   {system.gateway_url}   Envoy, in front of a sample API that echoes what it receives")
     say(f"  admin     {system.admin_url}/docs   the REST API; its key is in {system.env_file}")
-    say(f"  metrics   {system.metrics_url}")
+    say(f"  metrics   {system.metrics_url}   what requests come to")
+    say(f"            {system.worker_metrics_url}   the worker's: usage, subscriptions, what they come to")
     say(f"  envoy     {system.envoy_admin_url}   its admin interface")
     say(f"  logs      {system.data_dir / 'logs'}\n")
     for seed in system.seeds:

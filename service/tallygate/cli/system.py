@@ -17,8 +17,9 @@ from pathlib import Path
 
 import httpx
 
+from tallygate import __version__
 from tallygate.admin.operations import Operations
-from tallygate.app.background import background
+from tallygate.app.background import background, worker_page
 from tallygate.app.control_plane import control_plane
 from tallygate.app.rest_api import admin_api
 from tallygate.app.services_at import services_at
@@ -33,6 +34,7 @@ from tallygate.devservers.postgres import EmbeddedPostgres
 from tallygate.devservers.process import Child, Program, running
 from tallygate.devservers.upstream import SampleUpstream
 from tallygate.devservers.valkey import EmbeddedValkey
+from tallygate.metrics import WorkerMetrics
 from tallygate.plans.document import Catalogue
 from tallygate.settings import PREFIX, Settings, load
 from tallygate.storage.migrate import migrate
@@ -69,8 +71,13 @@ class System:
 
     @property
     def metrics_url(self) -> str:
-        """Return where Prometheus scrapes."""
+        """Return where Prometheus scrapes the data plane."""
         return self.environment["METRICS_URL"]
+
+    @property
+    def worker_metrics_url(self) -> str:
+        """Return where it scrapes the worker: usage on its way to the ledger, subscriptions and what they come to."""
+        return self.environment["WORKER_METRICS_URL"]
 
     @property
     def admin_url(self) -> str:
@@ -122,7 +129,9 @@ async def running_system(
         control = await started.enter_async_context(control_plane(values, actor="cli:dev"))
         seeds = await seed(control, catalogue)
         api = await started.enter_async_context(admin_api(values))
-        await started.enter_async_context(background(values))
+        metrics = WorkerMetrics(__version__)
+        await started.enter_async_context(background(values, metrics))
+        page = await started.enter_async_context(worker_page(metrics, f"{LOOPBACK}:0"))
         config = _write_config(data_dir, environment | {"POSTGRES_DSN": data_plane_dsn})
         await started.enter_async_context(_serving(config, logs, environment["METRICS_LISTEN"]))
         envoy = await started.enter_async_context(
@@ -134,6 +143,7 @@ async def running_system(
             "ADMIN_KEY": await admin_key(control),
             "GATEWAY_URL": envoy.url("gateway"),
             "METRICS_URL": f"http://{environment['METRICS_LISTEN']}/metrics",
+            "WORKER_METRICS_URL": f"http://{page.address}/metrics",
         }
         system = System(data_dir, envoy.admin_url, logs / "upstream.jsonl", environment, seeds, control)
         started.enter_context(_env_file(system))

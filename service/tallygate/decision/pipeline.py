@@ -11,6 +11,7 @@ credential says, what a token's digests are, what a license comes to (`situation
 
 import os
 from collections.abc import Callable, Iterator, Sequence
+from copy import copy
 from functools import lru_cache
 from typing import Protocol
 
@@ -26,7 +27,7 @@ from tallygate.licenses.license import License
 from tallygate.licenses.routes import RouteTable
 from tallygate.limits.degraded import DegradedUsage
 from tallygate.limits.limit import FailPolicy
-from tallygate.limits.limiter import Acquirer, Acquisition, Charge
+from tallygate.limits.limiter import Acquirer, Acquisition, Charge, Verdict
 from tallygate.tokens.digest import Peppers
 from tallygate.tokens.format import TokenFormat
 
@@ -96,7 +97,16 @@ class Pipeline:
         self._longest_token = token_format.length
         self._digests = lru_cache(_TOKENS)(lambda text: _digests(text, token_format, peppers))
 
-    async def check(self, asked: CheckInput) -> Decision:  # noqa: PLR0911 - any step of the story may end it
+    def through(
+        self, licenses: Callable[[LicenseSource], LicenseSource], limiter: Callable[[Acquirer], Acquirer]
+    ) -> "Pipeline":
+        """Return a pipeline that asks for licenses and limits by what these make of its own; all else is shared."""
+        other = copy(self)
+        other._licenses = licenses(self._licenses)  # noqa: SLF001 - another of ourselves
+        other._limiter = limiter(self._limiter)  # noqa: SLF001
+        return other
+
+    async def check(self, asked: CheckInput) -> Decision:  # noqa: C901, PLR0911, PLR0912 - any step may end the story
         """Decide one request; raises nothing that a dependency's failure could cause."""
         decision_id = self._decision_id()
 
@@ -133,37 +143,30 @@ class Pipeline:
             return situation.deny(decision_id, passage)
 
         # 5. Every limit that applies, all or none.
-        return await self._acquire(decision_id, credential, situation, passage, asked.request_id)
-
-    async def _acquire(
-        self,
-        decision_id: str,
-        credential: Credential,
-        situation: Situation,
-        passage: Passage,
-        request_id: str | None,
-    ) -> Decision:
-        acquisition = passage.asking(request_id, decision_id)
+        acquisition = passage.asking(asked.request_id, decision_id)
         degraded: FailPolicy | None = None
-        may_have_run = False
         try:
             verdict = await self._limiter.acquire(acquisition)
         except OverloadedError:
             return situation.deny(decision_id, Refusal(Reason.OVERLOADED, _OVERLOADED, passage.route))
         except LimiterUnavailableError as error:
-            may_have_run = error.may_have_run
             degraded = fail_policy(acquisition.charges)
             if degraded is FailPolicy.CLOSED:
                 lost = Refusal(Reason.DEPENDENCY_DOWN, _NO_COUNTERS, passage.route)
                 return situation.deny(decision_id, lost, degraded=degraded)
-            verdict = await self._local.acquire(only_local(acquisition))
+            verdict = await self._acquire_locally(acquisition, may_have_run=error.may_have_run)
         if not verdict.is_admitted:
             return situation.deny(decision_id, denied_because(verdict.states, passage.route), verdict.states, degraded)
-        if degraded is not None and self._degraded is not None and acquisition.usage and not verdict.is_repeat:
-            self._degraded.add(acquisition, may_have_run=may_have_run)
-        if passage.license.terms.first_use is not None:
-            await self._first_use.begin(passage.license)
+        if token_license.terms.first_use is not None:
+            await self._first_use.begin(token_license)
         return passage.allow(decision_id, credential, verdict, degraded, acquisition.idempotency_key)
+
+    async def _acquire_locally(self, acquisition: Acquisition, *, may_have_run: bool) -> Verdict:
+        """Do without the counters; `may_have_run`: they may have counted it all the same."""
+        verdict = await self._local.acquire(only_local(acquisition))
+        if verdict.is_admitted and not verdict.is_repeat and self._degraded is not None and acquisition.usage:
+            self._degraded.add(acquisition, may_have_run=may_have_run)
+        return verdict
 
 
 _OVERLOADED = "Too many requests are waiting; try again shortly."

@@ -42,12 +42,21 @@ class Sample(NamedTuple):
     value: float
 
 
-def scrape_config(jobs: Mapping[str, str], *, interval_s: int = 1, rule_files: Iterable[Path] = ()) -> str:
-    """Return a configuration that scrapes the URL of each job's metrics, and evaluates these rules, so often."""
+def scrape_config(
+    jobs: Mapping[str, str],
+    *,
+    interval_s: int = 1,
+    rule_files: Iterable[Path] = (),
+    labels: Mapping[str, str] | None = None,
+) -> str:
+    """Return a configuration that scrapes the URL of each job's metrics, and evaluates these rules, so often.
+
+    `labels` are put on every series that is scraped.
+    """
     scrapes = []
     for job, url in jobs.items():
         parts = urlsplit(url)
-        targets = [{"targets": [parts.netloc]}]
+        targets = [{"targets": [parts.netloc], "labels": dict(labels or {})}]
         scrapes.append({"job_name": job, "metrics_path": parts.path or "/metrics", "static_configs": targets})
     every = f"{interval_s}s"
     whole = {
@@ -106,12 +115,21 @@ class EmbeddedPrometheus:
             raise PrometheusError(f"{expression} had no samples within {deadline_s:g} s") from None
         return found
 
+    async def exemplars(self, selector: str, *, from_s: float, to_s: float) -> list[Sample]:
+        """Return the exemplars of series between two instants, in seconds since 1970: labels of both, and the value."""
+        found = await self._ask("/api/v1/query_exemplars", query=selector, start=str(from_s), end=str(to_s))
+        return [
+            Sample({**series["seriesLabels"], **one["labels"]}, float(one["value"]))
+            for series in found
+            for one in series["exemplars"]
+        ]
+
     async def targets(self) -> dict[str, str]:
         """Return of each job `up`, `unknown` before its first scrape, or else what went wrong with the last."""
         found = await self._ask("/api/v1/targets")
         return {one["labels"]["job"]: one["lastError"] or one["health"] for one in found["activeTargets"]}
 
-    async def _ask(self, path: str, **parameters: str) -> dict[str, Any]:
+    async def _ask(self, path: str, **parameters: str) -> Any:  # noqa: ANN401 - what Prometheus answers with
         try:
             async with httpx.AsyncClient(base_url=self.url, timeout=_ANSWER_DEADLINE_S, trust_env=False) as http:
                 answer = (await http.get(path, params=parameters)).json()
@@ -119,7 +137,7 @@ class EmbeddedPrometheus:
             raise PrometheusError(f"{path}: {error}") from None
         if answer["status"] != "success":
             raise PrometheusError(f"{answer['error']} in {parameters}")
-        return dict(answer["data"])
+        return answer["data"]
 
     async def _start(self, prometheus: Path, port: int, resources: AsyncExitStack) -> int:
         command = [

@@ -1,9 +1,13 @@
 """Counting decisions: each becomes a few numbers in the metrics, which cost a request next to nothing."""
 
+from collections.abc import Iterator
+
 from tallygate.decision.decision import Allow, Decision, Reason
 from tallygate.insights.shadow import PASSED, ShadowTally
 from tallygate.licenses.last_used import LastUsed
 from tallygate.metrics import Metrics
+
+ALLOWED, OVERAGE = "allowed", "overage"
 
 
 class Counting:
@@ -14,13 +18,13 @@ class Counting:
         self._metrics = metrics
         self._count = metrics.checks.count
         self._add_units = metrics.units.add
-        self._observe = metrics.check_duration.observe
+        self._observe = metrics.check_duration.observe_of
         self._shadows = shadows
         self._note_used = last_used.note
 
     def __call__(self, decision: Decision, seconds: float) -> None:
         """Count one decision that took `seconds`."""
-        self._observe(seconds)
+        self._observe(seconds, decision.decision_id)
         plan = "" if decision.phase is None else decision.phase.grant.plan_key
         if isinstance(decision, Allow):
             self._count("allow", decision.reason, plan)
@@ -37,7 +41,7 @@ class Counting:
             self._overage(decision, plan)
         else:
             for meter, units in decision.route.costs:
-                self._add_units(units, plan, meter, "allowed")
+                self._add_units(units, plan, meter, ALLOWED)
         if decision.opinions:
             self._in_shadow(decision, plan)
 
@@ -49,15 +53,22 @@ class Counting:
             self._shadows.count(beside, opinion.shadow, subscription, refused_for)
 
     def _overage(self, decision: Allow, plan: str) -> None:
-        """Split the units as the ledger does: by the limit of each meter that is furthest over its amount."""
-        beyond: dict[str, int] = {}
+        for meter, outcome, units in by_outcome(decision):
+            self._add_units(units, plan, meter, outcome)
+            if outcome == OVERAGE:
+                self._metrics.overage_units.add(units, plan, meter)
+
+
+def by_outcome(decision: Allow) -> Iterator[tuple[str, str, int]]:
+    """Split the units as the ledger does: by the limit of each meter that is furthest over its amount."""
+    beyond: dict[str, int] = {}
+    if decision.reason is Reason.OVERAGE:
         for state in decision.states:
             meter = state.limit.meter
             beyond[meter] = max(beyond.get(meter, 0), state.over)
-        for meter, units in decision.route.costs:
-            over = min(units, beyond.get(meter, 0))
-            if units > over:
-                self._add_units(units - over, plan, meter, "allowed")
-            if over:
-                self._add_units(over, plan, meter, "overage")
-                self._metrics.overage_units.add(over, plan, meter)
+    for meter, units in decision.route.costs:
+        over = min(units, beyond.get(meter, 0))
+        if units > over:
+            yield meter, ALLOWED, units - over
+        if over:
+            yield meter, OVERAGE, over

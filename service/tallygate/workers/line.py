@@ -1,7 +1,7 @@
 """The private line between a worker and its supervisor: a pair of connected sockets that nobody else can reach.
 
 The supervisor asks with one byte; the worker answers with a report, and sends a last one when it ends. A report is a
-length of four bytes, a line of JSON (what the worker still waits for) and its metrics as Prometheus reads them.
+length of four bytes, a line of JSON (what the worker still waits for) and its metrics in OpenMetrics.
 Failure: a worker that does not answer in time gives no new report; one that sends more than `MAX_REPORT_BYTES`, or
 nonsense, is hung up on.
 """

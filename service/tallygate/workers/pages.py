@@ -13,24 +13,24 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from tallygate.metrics import SupervisorMetrics
+from tallygate.metrics import SupervisorMetrics, exposed, openmetrics
 from tallygate.workers.supervisor import Supervisor
 from tallygate.workers.totals import Totals
 from tallygate.workers.worker import State, Worker
 
-_CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _DEADLINE_S = 2.0
 
 
 def workers_app(supervisor: Supervisor, metrics: SupervisorMetrics, totals: Totals) -> Starlette:
     """Return the app; a worker that does not report within two seconds is shown as it last was."""
 
-    async def all_metrics(_request: Request) -> Response:
+    async def all_metrics(request: Request) -> Response:
         await asyncio.gather(*(worker.refresh(_DEADLINE_S) for worker in supervisor.workers))
         for state in State:
             metrics.workers.labels(state).set(sum(worker.state is state for worker in supervisor.workers))
-        expositions = [metrics.exposition(), *(worker.exposition for worker in supervisor.workers)]
-        return Response(totals.exposition(expositions), media_type=_CONTENT_TYPE)
+        pages = {worker.number: worker.exposition for worker in supervisor.workers}
+        page, media_type = exposed(totals.of(openmetrics(metrics.registry), pages), request.headers.get("accept", ""))
+        return Response(page, media_type=media_type)
 
     async def alive(_request: Request) -> Response:
         return JSONResponse({"status": "alive"})
