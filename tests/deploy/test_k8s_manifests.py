@@ -4,6 +4,7 @@ import json
 from typing import get_args
 
 import pytest
+from prometheus_client import CollectorRegistry
 from pydantic import SecretStr
 from support.manifests import (
     BUILT,
@@ -98,7 +99,7 @@ def test_ports_are_those_it_listens_on(name: str) -> None:
 
 def test_probes_ask_what_answers(name: str) -> None:
     """Each probe asks a port of the container for a page that is there."""
-    pages = {getattr(route, "path", "") for route in probes_app(bytes, list).routes}
+    pages = {getattr(route, "path", "") for route in probes_app(CollectorRegistry(), list).routes}
     for made in ours(name):
         if component(made) == "migrate":
             continue
