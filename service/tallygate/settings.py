@@ -58,7 +58,8 @@ class Settings(BaseModel):
         "each", description="Each worker on a port (LISTEN + number) or Unix socket of its own, or one shared."
     )
     worker_cpus: Literal["one", "any"] = Field(
-        "one", description="Keep the threads of each worker on one CPU, whichever it is, or let them run on any."
+        "one",
+        description="Keep the threads of each worker on one CPU, whichever the system chose, or let them run on any.",
     )
     tls_cert_file: Path | None = Field(None, description="PEM certificate of the gRPC server, its chain after it.")
     tls_key_file: Path | None = Field(None, description="PEM key of that certificate, without passphrase.")
@@ -96,7 +97,10 @@ class Settings(BaseModel):
         description="Seconds a license is kept unasked; under 30, the bound when all notices are lost.",
     )
     license_max_stale_s: float = Field(
-        3600, ge=0, description="Seconds a known license is still used while Postgres does not answer."
+        3600,
+        ge=0,
+        le=86_400,
+        description="Seconds a known license is still used while Postgres does not answer; a day at most, for bills.",
     )
     license_cache_entries: int = Field(200_000, ge=100, description="Licenses kept in memory, at most.")
     license_cache_mib: int = Field(256, ge=1, description="Memory for licenses in MiB, at most (estimated).")
