@@ -33,8 +33,9 @@ scrape_configs:
 
 Of several workers, counters and histograms are summed, those of workers that are gone included, so they never go
 backwards; how gauges become one is in the tables. A counter without labels begins at 0, and so do those of the cache,
-leases, degraded decisions, outcomes and spans. Any other has no series until it first counts: in an expression that
-must have a value, write `… or vector(0)`.
+leases, degraded decisions, outcomes and spans, and the checks that end in `overloaded` or `dependency_down` of each
+plan that was decided on. Any other has no series until it first counts: in an expression that must have a value, write
+`… or vector(0)`.
 
 This page is made from `service/tallygate/metrics/` by `.ci/metrics.py`; a test fails when it is stale.
 """

@@ -54,6 +54,14 @@ def test_a_refused_request_consumed_nothing() -> None:
     assert desk.shows("units_total", plan="pro", meter="requests", outcome="allowed") is None
 
 
+def test_a_plans_first_failure_through_us_is_seen_to_grow() -> None:
+    """Prometheus takes the first number of a series for no growth: the error budget would miss what it began with."""
+    desk = Desk()
+    desk.count(allow(), 0.001)
+    assert desk.shows("checks_total", decision="deny", reason="dependency_down", plan="pro") == 0
+    assert desk.shows("checks_total", decision="deny", reason="overloaded", plan="pro") == 0
+
+
 def test_a_repeated_question_is_no_second_use() -> None:
     """Envoy's retry of one check is counted as a check, not as units."""
     desk = Desk()

@@ -93,6 +93,15 @@ def test_how_far_a_limit_is_used_is_shown(limit: Limit, remaining: int, ratio: f
     assert desk.shows("limit_used_ratio", customer="cus_1", limit=limit.name) == ratio
 
 
+def test_a_request_of_other_limits_hides_none() -> None:
+    """Between two looks a token may use several meters, each with limits of its own."""
+    desk, pages = Desk(), replace(DAILY, name="pages", meter="pages")
+    desk.count(allow(states=(state(pages, remaining=400, reset_s=60),)), 0.1)
+    desk.count(allow(states=(state(DAILY, remaining=250, reset_s=60),)), 0.1)
+    assert desk.shows("limit_used_ratio", customer="cus_1", limit="pages") == 0.6
+    assert desk.shows("limit_used_ratio", customer="cus_1", limit="daily") == 0.75
+
+
 def test_a_refusal_tells_how_far_its_limits_are_used() -> None:
     """Who meets the end of a quota shows as being there."""
     desk = Desk()

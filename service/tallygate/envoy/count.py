@@ -8,6 +8,8 @@ from tallygate.licenses.last_used import LastUsed
 from tallygate.metrics import Metrics
 
 ALLOWED, OVERAGE = "allowed", "overage"
+_OURS = (Reason.OVERLOADED, Reason.DEPENDENCY_DOWN)
+"""What the error budget counts: there at 0 from a plan's first decision, for Prometheus sees no growth in a first 1."""
 
 
 class Counting:
@@ -21,11 +23,14 @@ class Counting:
         self._observe = metrics.check_duration.observe_of
         self._shadows = shadows
         self._note_used = last_used.note
+        self._plans: set[str] = set()
 
     def __call__(self, decision: Decision, seconds: float) -> None:
         """Count one decision that took `seconds`."""
         self._observe(seconds, decision.decision_id)
         plan = "" if decision.phase is None else decision.phase.grant.plan_key
+        if plan not in self._plans:
+            self._begin(plan)
         if isinstance(decision, Allow):
             self._count("allow", decision.reason, plan)
             if not decision.is_repeat:
@@ -34,6 +39,11 @@ class Counting:
             self._count("deny", decision.reason, plan)
         if decision.degraded is not None:
             self._metrics.degraded_decisions.count(decision.degraded)
+
+    def _begin(self, plan: str) -> None:
+        self._plans.add(plan)
+        for reason in _OURS:
+            self._metrics.checks.add(0, "deny", reason, plan)
 
     def _allowed(self, decision: Allow, plan: str) -> None:
         self._note_used(decision.license.token)

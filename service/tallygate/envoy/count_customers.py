@@ -24,7 +24,8 @@ _Seen: TypeAlias = tuple[float, str, str, License, tuple[LimitState, ...]]
 class CustomerCounting:
     """Stands where `Counting` does, and has it count first.
 
-    How far limits are used is kept as it came, the newest of each token, and worked out when somebody looks.
+    How far limits are used is kept as it came, the newest of each token and the limits it met, and worked out when
+    somebody looks.
     """
 
     def __init__(
@@ -38,7 +39,7 @@ class CustomerCounting:
         self._used = metrics.limit_used
         self._used.on_look = self._note_used
         self._now_s = self._used.monotonic_s
-        self._seen: dict[str, _Seen] = {}
+        self._seen: dict[tuple[str, ...], _Seen] = {}
 
     def __call__(self, decision: Decision, seconds: float) -> None:
         """Count one decision that took `seconds`; who has no license is no customer."""
@@ -54,7 +55,8 @@ class CustomerCounting:
         else:
             self._checks(name, plan, "deny", decision.reason)
         if name != OTHER and decision.degraded is None:
-            self._seen[license_.family] = self._now_s(), name, plan, license_, decision.states
+            met = (license_.family, *[state.limit.name for state in decision.states])
+            self._seen[met] = self._now_s(), name, plan, license_, decision.states
             if len(self._seen) > _MOST_SEEN:
                 self._note_used()
 
