@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from unittest.mock import AsyncMock
 
 import pytest
 from redis.asyncio import Redis
@@ -17,6 +18,8 @@ from tallygate.devservers.ports import free_port
 from tallygate.limits.script import ACQUIRE_LUA, Scripts
 from tallygate.storage.breaker import Breaker
 from tallygate.storage.redis import connect, eviction_warning, ping
+from tallygate.storage.redis_link import LinkTerms, RedisLink
+from tallygate.storage.redis_pipeline import pack_command
 
 SHORT_S = 0.3
 """Short enough to wait for, and longer than a starved machine keeps a loop from its next turn."""
@@ -133,6 +136,30 @@ async def test_waiting_for_a_turn_in_vain_is_redis_silence(silence: Silence) -> 
     assert [type(result) for result in results] == [LimiterUnavailableError] * 3
     assert silence.connections == 1
     await limiter.close()
+
+
+async def test_whoever_waited_for_the_end_of_a_silence_is_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first answer after a silence makes nobody's wait an overload: `fail` policies are for silence."""
+    asked, may_answer, now_s = asyncio.Event(), asyncio.Event(), [100.0]
+
+    async def hesitate(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while await reader.read(4096):
+            asked.set()
+            await may_answer.wait()
+            writer.write(b"+PONG\r\n")
+        writer.close()
+
+    monkeypatch.setattr("tallygate.storage.redis_link.monotonic", lambda: now_s[0])
+    async with await asyncio.start_server(hesitate, "127.0.0.1", 0) as server:
+        host, port = server.sockets[0].getsockname()
+        link = RedisLink(AsyncMock(return_value=(host, port)), LinkTerms(deadline_s=PATIENT_S))
+        first = link.ask(pack_command(("PING",)), now_s[0] + PATIENT_S)
+        await asked.wait()
+        second = link.ask(pack_command(("PING",)), now_s[0] + PATIENT_S)
+        now_s[0] += 0.8 * PATIENT_S
+        may_answer.set()
+        assert [await first, await second] == [b"PONG"] * 2
+        await link.close()
 
 
 async def test_a_call_cancelled_before_its_turn_is_never_sent(redis_url: str) -> None:

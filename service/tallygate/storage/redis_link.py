@@ -5,7 +5,8 @@ bound, and every call's deadline. Does not own where Redis is (`redis_topology`)
 
 While calls are under way, those that come meanwhile wait, and go in one write when the last reply is read: the
 busier, the fewer writes for each call. Until a call is sent it may be cancelled, and nothing was sent. While
-Redis answers others, a call waits half of its time at most to be sent: sent late, it is charged and helps nobody.
+Redis answers others again and again, a call waits half of its time at most to be sent: sent late, it is charged and
+helps nobody. One answer alone is not that: it ends a silence, and whoever waited for it is sent.
 
 One timer watches all deadlines. When it finds some passed it first lets the loop read what has arrived: a loop
 that was stalled wakes its timers before it reads, and the replies may be there.
@@ -84,7 +85,7 @@ class RedisLink:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._is_awake = False  # something will send what is unsent: a flush to come, a reply, a connection
         self._is_closed = False
-        self._heard_at_s = self._tidied_at_s = 0.0
+        self._heard_at_s = self._heard_before_s = self._tidied_at_s = 0.0
 
     def ask(self, command: bytes, ends_s: float, *, is_asking: bool = False) -> "asyncio.Future[Answer]":
         """Send a finished command; what it comes to is the future's result, errors too, by `ends_s` at the latest.
@@ -159,7 +160,7 @@ class RedisLink:
 
     def _answered(self) -> None:
         self._breaker.answered()
-        self._heard_at_s = monotonic()
+        self._heard_before_s, self._heard_at_s = self._heard_at_s, monotonic()
 
     def _is_full(self) -> bool:
         under_way = 0 if self._pipeline is None else len(self._pipeline.awaited)
@@ -197,7 +198,7 @@ class RedisLink:
             if call.future.done():
                 continue
             if self._turn_ends_s(call) <= now_s:
-                call.future.set_result(_too_late())
+                call.future.set_result(self._in_vain(call, is_sent=False))
             else:
                 batch.append(call)
         return batch
@@ -272,14 +273,14 @@ class RedisLink:
 
     def _turn_ends_s(self, call: Call) -> float:
         """Return until when a call may be sent."""
-        return call.ends_s if self._heard_at_s <= call.began_s else (call.began_s + call.ends_s) / 2
+        return call.ends_s if self._heard_before_s <= call.began_s else (call.began_s + call.ends_s) / 2
 
     def _in_vain(self, call: Call, *, is_sent: bool) -> DependencyError:
         """Return the error of a wait in vain; it speaks against Redis if nobody else had a reply meanwhile."""
         if self._heard_at_s <= call.began_s:
             self._breaker.failed()
-        elif not is_sent:
-            return _too_late()
+        elif not is_sent and self._heard_before_s > call.began_s:
+            return OverloadedError("calls to redis wait too long for their turn")
         waited_ms = (call.ends_s - call.began_s) * 1000
         return LimiterUnavailableError(f"redis did not answer within {waited_ms:.0f} ms", may_have_run=is_sent)
 
@@ -293,10 +294,6 @@ def _tell(calls: deque[Call], problem: str, *, is_sent: bool = False) -> int:
             told += 1
     calls.clear()
     return told
-
-
-def _too_late() -> OverloadedError:
-    return OverloadedError("calls to redis wait too long for their turn")
 
 
 def _agreed(answer: Answer) -> None:
