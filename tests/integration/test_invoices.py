@@ -2,19 +2,28 @@
 
 from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime, timedelta
+from itertools import product
 from pathlib import Path
+from typing import cast
 
 import asyncpg
 import pytest
+from support.billing import Row, read
 from support.commands import Shell
 from support.office import NOW, Office, office
 from support.rest import Rest, problem, running_rest
 from support.servers import Database
 
+from tallygate.billing.home import cuts_of
 from tallygate.billing.invoice import Invoice
-from tallygate.billing.period import WhichPeriod
+from tallygate.billing.life import FOR_EVER, Stretch
+from tallygate.billing.period import Billed, BillingPeriod, WhichPeriod
+from tallygate.billing.postgres import PostgresBilledUsage
+from tallygate.billing.usage import Outcome, UsageTotal
 from tallygate.core.errors import InputError, NotFoundError
+from tallygate.core.periods import Calendar, PeriodUnit
 from tallygate.plans.parse import parse
+from tallygate.storage.postgres import PooledConnection
 from tallygate.tokens.format import Environment
 
 PLANS = """
@@ -28,9 +37,22 @@ plans:
   - {key: free, name: Free}
 """
 DEARER = PLANS.replace("40.00", "80.00")
+TRIED = """
+plans:
+  - key: pro
+    name: Pro
+    trial: {days: 7, at_end: downgrade, to: basic}
+    price: {amount: "40.00", currency: USD}
+    charges: {bytes: {model: per_unit, unit: "1.00"}}
+  - key: basic
+    name: Basic
+    price: {amount: "0.00", currency: USD}
+    charges: {bytes: {model: per_unit, unit: "0.10"}}
+  - {key: free, name: Free}
+"""
 JUNE, JULY = datetime(2026, 6, 1, tzinfo=UTC), datetime(2026, 7, 1, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
-Row = tuple[str, str, str, datetime, int]
+Entry = tuple[str, str, str, datetime, int]
 _INSERT = """
 INSERT INTO usage_entries (recorded_at, bucket, customer_id, subscription_id, family_id, plan, meter, route, outcome,
                            entry, minute_at, quantity)
@@ -48,12 +70,16 @@ class Ledger:
         """Write through a connection of the schema's owner."""
         self._connection = connection
 
-    async def add(self, customer: str, subscription: str, rows: Sequence[Row]) -> None:
+    async def add(self, customer: str, subscription: str, rows: Sequence[Entry]) -> None:
         """Add rows: plan version, meter, outcome, minute, units."""
         instants = [at for *_, at, _ in rows]
         await self._connection.execute("SELECT make_usage_partitions_v1($1)", instants)
         columns = [list(column) for column in zip(*rows, strict=True)]
         await self._connection.execute(_INSERT, customer, subscription, *columns)
+
+    async def totals(self, subscription: str, cuts: Sequence[datetime]) -> tuple[UsageTotal, ...]:
+        """Return what bills read."""
+        return await PostgresBilledUsage(cast("PooledConnection", self._connection)).totals(subscription, cuts)
 
     async def moved_to(self, at: datetime) -> None:
         """Say that everything before an instant is there."""
@@ -118,11 +144,91 @@ async def test_a_bill_follows_the_contract_and_the_ledger(desk: Office, ledger: 
     assert (str(june.total), june.is_complete) == ("62.72", False)
     (trace,) = june.lines[2].usage
     assert (trace.rows, trace.quantity, trace.from_at, trace.to_at) == (2, 12, JUNE, JULY)
-    await ledger.moved_to(JULY)
+    assert [(each.reason, each.usage.plan, each.usage.quantity) for each in june.unbilled] == [
+        ("within_limits", "pro@1", 90),
+        ("unknown_plan", "pro@99", 7),
+        ("unknown_plan", "unknown", 7),
+    ]
+    await ledger.moved_to(june.complete_at)
     (again,) = await desk.operations.invoices.preview(acme.id, at=JUNE + timedelta(days=12))
     assert (again.lines, again.is_complete, again.ledger.last_id) == (june.lines, True, 99)
     (july,) = await desk.operations.invoices.preview("acme")
     assert lines_of(july)[1] == ("pro@2", "Pro, requests beyond the limits", "7.00")
+
+
+async def test_units_decided_on_a_plan_that_was_left_are_billed(desk: Office, ledger: Ledger) -> None:
+    """Three minutes after a change from pro to free a data plane still counts on pro: pro's last bill has them."""
+    await desk.customers.create("acme", None)
+    made = await desk.subscriptions.create("acme", "pro", anchor_at=JUNE)
+    desk.clock.advance(3600)
+    left_at = desk.clock.now()
+    await desk.contracts.change(made.id, "free")
+    minute_at = left_at.replace(second=0, microsecond=0) + 3 * MINUTE
+    rows = [("pro@1", "bytes", "allowed", minute_at, 1_000_000), ("free@1", "bytes", "allowed", minute_at, 7)]
+    await ledger.add(made.customer, made.id, rows)
+    desk.clock.advance(3600)
+    (pro,) = await desk.operations.invoices.preview("acme", period=WhichPeriod.PREVIOUS)
+    assert (pro.to_at, pro.unbilled) == (left_at, ())
+    assert lines_of(pro) == [("pro@1", "Pro, bytes", "1000.00")]
+    (free,) = await desk.operations.invoices.preview("acme")
+    assert [(each.reason, each.usage.plan, each.usage.quantity) for each in free.unbilled] == [
+        ("no_price", "free@1", 7)
+    ]
+
+
+async def test_usage_after_an_end_is_billed_and_corrections_without_a_plan_in_force_are_told(
+    desk: Office, ledger: Ledger
+) -> None:
+    """A canceled subscription has a bill for its last seconds, and one wherever something was put into its ledger."""
+    await desk.customers.create("acme", None)
+    made = await desk.subscriptions.create("acme", "pro", anchor_at=JUNE)
+    desk.clock.advance(40 * 86_400)
+    await desk.subscriptions.cancel(made.id)
+    ended_at = desk.clock.now().replace(second=0, microsecond=0)
+    late = ("pro@1", "bytes", "allowed", ended_at + 3 * MINUTE, 1000)
+    much_later = ("free@1", "bytes", "allowed", ended_at + timedelta(days=40), 5)
+    await ledger.add(made.customer, made.id, [late, much_later])
+    desk.clock.advance(100 * 86_400)
+    (last,) = await desk.operations.invoices.preview("acme", at=ended_at)
+    assert lines_of(last)[1][1] == "Pro, bytes"
+    (told,) = await desk.operations.invoices.preview("acme", at=ended_at + timedelta(days=40))
+    assert (told.lines, [(each.reason, each.usage.quantity) for each in told.unbilled]) == ((), [("no_price", 5)])
+    assert await desk.operations.invoices.preview("acme") == []
+
+
+async def test_postgres_adds_up_between_cuts_as_the_laws_do(desk: Office, ledger: Ledger) -> None:
+    """Rows on both sides of every cut come to the totals of the reader that the laws of invoices are tried on."""
+    await desk.customers.create("acme", None)
+    made = await desk.subscriptions.create("acme", "pro", anchor_at=JUNE)
+    left_at = JUNE + timedelta(days=9, seconds=30)
+    found = tuple(Stretch(*each) for each in (("pro@1", False, JUNE, left_at), ("free@1", False, left_at, FOR_EVER)))
+    period = BillingPeriod(Billed(PeriodUnit.MONTH, "USD"), JUNE, left_at, 30, Calendar(PeriodUnit.DAY))
+    cuts = cuts_of(period, found)
+    minutes = [at + lapse for at in cuts for lapse in (-MINUTE, timedelta())]
+    kinds = [("pro@1", Outcome.ALLOWED), ("free@1", Outcome.OVERAGE)]
+    rows = [
+        (plan, "bytes", outcome.value, at, 2**number)
+        for number, (at, (plan, outcome)) in enumerate(product(minutes, kinds))
+    ]
+    await ledger.add(made.customer, made.id, rows)
+    expected = [Row(plan, meter, Outcome(outcome), quantity, at, at) for plan, meter, outcome, at, quantity in rows]
+    assert {*await ledger.totals(made.id, cuts)} == {*read(expected, period, found).totals}
+
+
+async def test_a_correction_after_a_trial_counts_on_the_plan_that_followed(desk: Office, ledger: Ledger) -> None:
+    """What is taken back without naming a plan is taken from the bill, not from a plan the trial was of."""
+    await desk.plans.apply(parse(TRIED, "plans.yaml"))
+    await desk.customers.create("acme", None)
+    made = await desk.subscriptions.create("acme", "pro")
+    desk.clock.advance(10 * 86_400)
+    counted_at = desk.clock.now().replace(second=0, microsecond=0) - 60 * MINUTE
+    await ledger.add(made.customer, made.id, [("basic@1", "bytes", "allowed", counted_at, 1000)])
+    correct = desk.operations.corrections.add
+    corrected = [await correct(made.id, "bytes", -400, reason="ours", at=at) for at in (counted_at, NOW)]
+    assert [each.plan for each in corrected] == ["basic@1", "pro@2"]
+    (bill,) = await desk.operations.invoices.preview("acme")
+    assert lines_of(bill) == [("basic@1", "Basic, bytes", "60.00")]
+    assert [(each.reason, each.usage.quantity) for each in bill.unbilled] == [("trial", -400)]
 
 
 async def test_one_subscription_after_another_is_two_bills(desk: Office, ledger: Ledger) -> None:
@@ -226,7 +332,8 @@ async def test_a_preview_over_rest(rest: Rest, ledger: Ledger) -> None:
     now = datetime.now(UTC).replace(second=0, microsecond=0)
     anchor = f"{now - timedelta(days=1):%Y-%m-%dT%H}:31:00Z"  # within an hour: its usage is asked for by minutes
     made = await rest.made("/v1/subscriptions", customer="acme", plan="pro", anchor_at=anchor)
-    await ledger.add(made["customer"], made["id"], [("pro@2", "requests", "overage", now, 11)])
+    counted = [("pro@2", "requests", "overage", now, 11), ("pro@2", "tokens", "allowed", now, 5)]
+    await ledger.add(made["customer"], made["id"], counted)
     path = "/v1/customers/acme/invoice-preview"
     body = (await rest.viewer.get(path)).json()
     (bill,) = body["items"]
@@ -239,6 +346,11 @@ async def test_a_preview_over_rest(rest: Rest, ledger: Ledger) -> None:
     assert (trace["rows"], trace["quantity"], trace["plan"]) == (1, 11, "pro@2")
     rows = (await rest.viewer.get(trace["query"])).json()["items"]
     assert [(row["quantity"], row["plan"], row["outcome"]) for row in rows] == [(11, "pro@2", "overage")]
+    (free,) = bill["unbilled"]
+    assert (free["reason"], free["usage"]["meter"], free["usage"]["quantity"]) == ("no_charge", "tokens", 5)
+    rows = (await rest.viewer.get(free["usage"]["query"])).json()["items"]
+    assert [(row["quantity"], row["plan"], row["meter"]) for row in rows] == [(5, "pro@2", "tokens")]
+    assert (bill["changed_at"], bill["complete_at"] > bill["to_at"]) == (f"{now:%Y-%m-%dT%H:%M:%SZ}", True)
     assert (await rest.viewer.get(path, params={"period": "previous"})).json()["items"] == []
     problem(await rest.viewer.get("/v1/customers/nobody/invoice-preview"), 404)
     problem(await rest.viewer.get(path, params={"at": f"{now + timedelta(days=9):%Y-%m-%dT%H:%M:%SZ}"}), 422)
@@ -257,13 +369,17 @@ async def test_a_preview_on_the_command_line(shell: Shell, tmp_path: Path, datab
     connection = await asyncpg.connect(database.dsn)
     try:
         now = datetime.now(UTC).replace(second=0, microsecond=0)
-        await Ledger(connection).add(made["customer"], made["id"], [("pro@1", "bytes", "allowed", now, 1600)])
+        rows = [("pro@1", "bytes", "allowed", now, 1600), ("pro@1", "requests", "allowed", now, 42)]
+        await Ledger(connection).add(made["customer"], made["id"], rows)
     finally:
         await connection.close()
     (bill,) = shell("invoices", "preview", "--customer", "acme", "--json").items
     assert (bill["total"], [line["amount"] for line in bill["lines"]]) == ("41.50", ["40.00", "1.50"])
     shown = shell("invoices", "preview", "--customer", "acme", "--period", "current").out
     for text in (made["id"], "so far", "Pro, bytes", "units: 1500 x 0.001 = 1.500", "1.50 USD", "total 41.50 USD"):
+        assert text in shown
+    assert [each["usage"]["query"].startswith("/v1/usage?") for each in bill["unbilled"]] == [True]
+    for text in ("complete from", "requests", "42", "within_limits"):
         assert text in shown
     assert shell("invoices", "preview", "--customer", "acme", "--at", "60d", "--json").items == []
     assert "customer" in shell("invoices", "preview", "--customer", "nobody").refused()

@@ -1,19 +1,22 @@
 """Laws of invoices, for contracts of every shape: periods tile time, days add up, and so does money."""
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 from fractions import Fraction
 
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from support.lives import contracts, instants, lapses, offers
+from support.billing import PAYER, Row, read, traces_of
+from support.lives import REFS, contracts, instants, lapses, offers
 
-from tallygate.billing.invoice import LineKind, Payer, invoice
-from tallygate.billing.life import Stretch, life
+from tallygate.billing.home import MINUTE, REACH, home_of, minute_of
+from tallygate.billing.invoice import SETTLED_AFTER, LineKind, invoice
+from tallygate.billing.life import FOR_EVER, Stretch, life
 from tallygate.billing.period import BillingPeriod, Schedule, WhichPeriod, billed, period_of
-from tallygate.billing.usage import BilledUsage, LedgerState, Outcome, UsageTotal, window_of
+from tallygate.billing.usage import Outcome
 from tallygate.core.money import rounded
 from tallygate.core.periods import Calendar
 from tallygate.licenses.license import Standing
@@ -23,7 +26,12 @@ from tallygate.plans.contract import Contract
 from tallygate.plans.document import Plan
 
 LEAST = timedelta(microseconds=1)
-MINUTE = timedelta(minutes=1)
+FAR = timedelta(days=3)
+SKEWS = st.one_of(
+    st.sampled_from([timedelta(), MINUTE, -MINUTE, REACH, -REACH, REACH - MINUTE, MINUTE - REACH]),
+    st.timedeltas(timedelta(minutes=-5), timedelta(minutes=5)),
+    st.timedeltas(-FAR, FAR),
+)
 CHARGES = {
     "requests": Charge(PerUnit(Decimal("0.003")), 7, Decimal("1.5"), Decimal(400)),
     "m": Charge(Package(9, Decimal(2))),
@@ -32,9 +40,11 @@ OVERAGE = {"requests": Charge(PerUnit(Decimal("0.5")))}
 Case = tuple[Contract, Mapping[str, Plan], tuple[Stretch, ...], BillingPeriod]
 
 
-def with_money(plan: Plan, *, is_prorated: bool, bills_trial: bool) -> Plan:
+def with_money(plan: Plan, *, currency: str, is_prorated: bool, bills_trial: bool) -> Plan:
     """Return a plan that charges for usage, prorated or not."""
-    price = None if plan.price is None else replace(plan.price, is_prorated=is_prorated)
+    price = plan.price
+    if price is not None:
+        price = replace(price, money=replace(price.money, currency=currency), is_prorated=is_prorated)
     trial = None if plan.trial is None else replace(plan.trial, is_usage_billed=bills_trial)
     return replace(plan, price=price, trial=trial, charges=CHARGES, overage=OVERAGE)
 
@@ -45,7 +55,12 @@ def cases(draw: st.DrawFn, *, is_prorated: bool | None = None) -> Case:
     contract = draw(contracts())
     choice = st.booleans() if is_prorated is None else st.just(is_prorated)
     plans = {
-        ref: with_money(plan, is_prorated=draw(choice), bills_trial=draw(st.booleans()))
+        ref: with_money(
+            plan,
+            currency=draw(st.sampled_from(["USD", "EUR"])),
+            is_prorated=draw(choice),
+            bills_trial=draw(st.booleans()),
+        )
         for ref, plan in draw(offers).items()
     }
     first_used_at = None if (lapse := draw(lapses)) is None else contract.starts_at + lapse
@@ -60,18 +75,38 @@ def schedule(contract: Contract, found: tuple[Stretch, ...]) -> Schedule:
     return Schedule(found, contract.anchor_at, contract.timezone)
 
 
-usages = st.lists(
-    st.builds(
-        UsageTotal,
-        plan=st.sampled_from(["pro@1", "pro@2", "free@1", "team@1"]),
-        meter=st.sampled_from(["requests", "m", "other"]),
-        outcome=st.sampled_from(Outcome),
-        is_trial=st.booleans(),
-        rows=st.integers(1, 9),
-        quantity=st.integers(-5, 10**6),
-    ),
-    max_size=8,
-).map(tuple)
+@st.composite
+def rows_of(draw: st.DrawFn, found: Sequence[Stretch]) -> Row:
+    """Return a row of the ledger: any plan's, in a minute on either side of where a plan begins or ends."""
+    ends = {end for each in found for end in (each.from_at, each.to_at)} - {FOR_EVER}
+    at = draw(st.sampled_from(sorted(ends))) + draw(SKEWS)
+    return Row(
+        plan=draw(st.sampled_from([*REFS, "pro@9"])),
+        meter=draw(st.sampled_from(["requests", "m", "other"])),
+        outcome=draw(st.sampled_from(Outcome)),
+        quantity=draw(st.integers(-5, 10**6)),
+        minute_at=minute_of(at),
+    )
+
+
+@st.composite
+def histories(draw: st.DrawFn) -> tuple[Case, list[Row]]:
+    """Return a case, and a ledger with rows on time, late and early."""
+    case = draw(cases())
+    return case, draw(st.lists(rows_of(case[2]), max_size=8))
+
+
+def near(case: Case, minutes: Iterable[datetime]) -> list[BillingPeriod]:
+    """Return all periods that begin or end within some days of one of these minutes, each once, in order."""
+    contract, plans, found, _ = case
+    own, sought = schedule(contract, found), dict[datetime, BillingPeriod]()
+    for minute_at in minutes:
+        at = minute_at - FAR
+        while at < minute_at + FAR:
+            period = period_of(own, plans, at, WhichPeriod.CURRENT)
+            sought[period.from_at] = period
+            at = period.to_at
+    return [sought[at] for at in sorted(sought)]
 
 
 @given(cases())
@@ -84,30 +119,78 @@ def test_periods_tile_time(case: Case) -> None:
     after = period_of(own, plans, period.to_at, WhichPeriod.CURRENT)
     assert before.to_at == period.from_at < period.to_at == after.from_at
     assert period_of(own, plans, period.to_at - LEAST, WhichPeriod.CURRENT) == period
-    both = window_of(before, found).to_at - window_of(period, found).from_at
-    assert both == (MINUTE if period.from_at.second or period.from_at.microsecond else timedelta(0))
 
 
-@given(cases(), st.sampled_from(["pro@1", "pro@2", "free@1", "team@1"]), st.booleans())
+@given(histories())
 @settings(deadline=None)
-def test_a_minute_that_periods_share_is_billed_once(case: Case, ref: str, is_end: bool) -> None:  # noqa: FBT001 - drawn
-    """Whatever plan its units were counted on: of all periods that have a part of it exactly one has them."""
-    contract, plans, found, period = case
-    own = schedule(contract, found)
-    at = minute_at = (period.to_at if is_end else period.from_at).replace(second=0, microsecond=0)
-    sharing: list[BillingPeriod] = []
-    while at < minute_at + MINUTE:
-        sharing.append(period_of(own, plans, at, WhichPeriod.CURRENT))
-        at = sharing[-1].to_at
-    having = [each for each in sharing if each.has(minute_at, plans[ref], found, plans)]
-    assert len(having) == 1
-    if any(each.billed == billed(plans[ref]) and each.within(found) for each in sharing):
-        assert having[0].billed == billed(plans[ref])
-    if len(sharing) > 1:
-        for each in sharing:
-            window = window_of(each, found)
-            assert minute_at in window.shared
-            assert window.from_at <= minute_at < window.to_at
+def test_the_invoices_of_a_subscription_come_to_its_ledger(history: tuple[Case, list[Row]]) -> None:
+    """Whatever plan a unit was decided on and when: it is on exactly one invoice, in a line or beside them."""
+    case, rows = history
+    _, plans, found, _ = case
+    told_rows, told_units = Counter[tuple[str, str, Outcome]](), Counter[tuple[str, str, Outcome]]()
+    for period in near(case, [row.minute_at for row in rows if row.minute_at]):
+        made = invoice(PAYER, plans, read(rows, period, found))
+        assert not {trace for line in made.lines for trace in line.usage} & {each.usage for each in made.unbilled}
+        for trace in traces_of(made):
+            told_rows[trace.plan, trace.meter, trace.outcome] += trace.rows
+            told_units[trace.plan, trace.meter, trace.outcome] += trace.quantity
+    for row in rows:
+        told_rows[row.plan, row.meter, row.outcome] -= 1
+        told_units[row.plan, row.meter, row.outcome] -= row.quantity
+    assert not any(told_rows.values())
+    assert not any(told_units.values())
+
+
+@given(histories())
+@settings(deadline=None)
+def test_a_trace_asks_for_its_rows_and_no_others(history: tuple[Case, list[Row]]) -> None:
+    """The units of the ledger in its minutes, of its plan version, meter and outcome, are the units it tells."""
+    case, rows = history
+    _, plans, found, _ = case
+    for period in near(case, [row.minute_at for row in rows if row.minute_at]):
+        for trace in traces_of(invoice(PAYER, plans, read(rows, period, found))):
+            named = (trace.plan, trace.meter, trace.outcome)
+            asked = [
+                row.quantity
+                for row in rows
+                if row.minute_at and (row.plan, row.meter, row.outcome) == named
+                if trace.from_at <= row.minute_at < trace.to_at
+            ]
+            assert (len(asked), sum(asked)) == (trace.rows, trace.quantity)
+
+
+@given(histories())
+@settings(deadline=None)
+def test_units_on_a_plan_near_its_time_are_priced_by_it(history: tuple[Case, list[Row]]) -> None:
+    """Up to a day late or early they are on an invoice in their plan's currency, so no currency keeps them out."""
+    case, rows = history
+    contract, plans, found, _ = case
+    for row in rows:
+        assert row.minute_at
+        own = [each for each in found if each.plan == row.plan]
+        if any(each.from_at - REACH <= row.minute_at < each.to_at for each in own):
+            home = home_of(row.plan, row.minute_at, found)
+            assert period_of(schedule(contract, found), plans, home.at, WhichPeriod.CURRENT).billed == billed(
+                plans[row.plan]
+            )
+            assert any(each.from_at <= home.at < each.to_at for each in own)
+            assert abs(home.at - row.minute_at) <= REACH + MINUTE
+
+
+@given(histories())
+@settings(deadline=None)
+def test_what_comes_later_than_a_day_moves_no_unit(history: tuple[Case, list[Row]]) -> None:
+    """Of a life only its beginning and what lies within a day of a minute tell its home: a complete bill stays."""
+    case, rows = history
+    _, _, found, _ = case
+    for row in rows:
+        assert row.minute_at
+        now = row.minute_at + SETTLED_AFTER
+        begun = tuple(replace(each, to_at=min(each.to_at, now)) for each in found if each.from_at < now)
+        so_far = begun or found[:1]  # the beginning does not change, and is known before anything is used
+        home = home_of(row.plan, row.minute_at, found)
+        assert home == home_of(row.plan, row.minute_at, so_far)
+        assert home.at < now
 
 
 @given(cases())
@@ -140,13 +223,12 @@ def test_a_life_is_what_the_license_would_have_served(case: Case) -> None:
             assert phase.standing in {Standing.TRIALING, Standing.ACTIVE}
 
 
-@given(cases(), usages)
+@given(histories())
 @settings(deadline=None)
-def test_an_invoice_adds_up(case: Case, counted: tuple[UsageTotal, ...]) -> None:
+def test_an_invoice_adds_up(history: tuple[Case, list[Row]]) -> None:
     """The total is the sum of the lines, each its steps rounded once; each quantity is the sum of its traces."""
-    _, plans, found, period = case
-    usage = BilledUsage("sub_1", window_of(period, found), LedgerState(None, 0), counted)
-    made = invoice(Payer("cus_1", "sub_1", "live"), period, found, plans, usage)
+    (_, plans, found, period), rows = history
+    made = invoice(PAYER, plans, read(rows, period, found))
     assert made.total == sum((line.amount for line in made.lines), Decimal(0))
     for line in made.lines:
         assert line.amount == rounded(sum((Fraction(step.amount) for step in line.steps), Fraction(0)), line.currency)
@@ -164,8 +246,7 @@ def test_an_invoice_adds_up(case: Case, counted: tuple[UsageTotal, ...]) -> None
 def test_prorated_fees_never_exceed_the_dearest(case: Case) -> None:
     """However often the plan changes in a period, its days are paid once: never more than the dearest price."""
     _, plans, found, period = case
-    usage = BilledUsage("sub_1", window_of(period, found), LedgerState(None, 0), ())
-    made = invoice(Payer("cus_1", "sub_1", "live"), period, found, plans, usage)
+    made = invoice(PAYER, plans, read([], period, found))
     fees = [line for line in made.lines if line.kind is LineKind.FEE]
     prices = [price.money.amount for line in fees if (price := plans[line.plan].price)]
     coin = Decimal("0.01")

@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 
 import pytest
-from support.billing import Account, amounts, day, plans_of, used
+from support.billing import Account, Row, amounts, day, plans_of, traces_of, used, whys
 
 from tallygate.billing.invoice import LineKind
 from tallygate.billing.life import life
@@ -53,8 +53,8 @@ def test_each_quantity_is_traced_to_the_ledger() -> None:
     (line,) = account.bill(day("2026-08-20"), *used("pro@1", "bytes", 30, 12)).lines
     assert line.quantity == sum(trace.quantity for trace in line.usage) == 42
     allowed, overage = line.usage
-    assert (allowed.outcome, allowed.quantity, allowed.rows) == (Outcome.ALLOWED, 30, 2)
-    assert (overage.outcome, overage.quantity, overage.rows) == (Outcome.OVERAGE, 12, 2)
+    assert (allowed.outcome, allowed.quantity, allowed.rows) == (Outcome.ALLOWED, 30, 1)
+    assert (overage.outcome, overage.quantity, overage.rows) == (Outcome.OVERAGE, 12, 1)
     assert (allowed.subscription, allowed.plan, allowed.meter) == ("sub_1", "pro@1", "bytes")
     assert allowed.query == (
         "/v1/usage?subscription=sub_1&plan=pro%401&meter=bytes&outcome=allowed"
@@ -126,7 +126,7 @@ def test_a_plan_without_a_price_costs_nothing() -> None:
     made = account.bill(day("2026-08-20"))
     assert amounts(made) == [("Pro, a month, 21 of 31 days", "21.00")]
     assert (made.from_at, made.to_at) == (day("2026-08-11"), day("2026-09-01"))
-    assert account.bill(day("2026-08-20"), which=WhichPeriod.PREVIOUS) == replace(free, lines=())
+    assert account.bill(day("2026-08-20"), which=WhichPeriod.PREVIOUS) == account.bill(day("2026-08-05"))
 
 
 def test_another_length_of_period_or_currency_begins_a_bill_of_its_own() -> None:
@@ -146,6 +146,23 @@ def test_another_length_of_period_or_currency_begins_a_bill_of_its_own() -> None
     assert (euros.currency, euros.total, euros.to_at) == ("EUR", Decimal(31), day("2027-01-01"))
 
 
+@pytest.mark.parametrize(
+    ("is_prorated", "fees"),
+    [("true", [("Pro, a month, 9 of 31 days", "9.00"), ("Pro, a month, 22 of 31 days", "22.00")]),
+     ("false", [("Pro, a month", "31.00"), ("Pro, a month", "31.00")])],
+)  # fmt: skip
+def test_who_leaves_for_a_plan_without_a_price_and_comes_back_pays_for_each_time(
+    is_prorated: str, fees: list[tuple[str, str]]
+) -> None:
+    """Within an hour of one day: days are paid once, a price that is not prorated is due for both periods."""
+    plans = f"pro@1: {{price: {{amount: 31, currency: USD, prorate: {is_prorated}}}}}\nfree@1: {{scopes: []}}"
+    changes = ((day("2026-08-10T10:00"), "free@1"), (day("2026-08-10T10:30"), "pro@1"))
+    account = on(plans, changes=changes)
+    bills = [account.bill(day(at)) for at in ("2026-08-05", "2026-08-10T10:15", "2026-08-20")]
+    assert [fee for made in bills for fee in amounts(made)] == fees
+    assert bills[0].to_at == bills[1].from_at < bills[1].to_at == bills[2].from_at
+
+
 TRIAL = """
 pro@1: {price: {amount: 31, currency: USD, prorate: true}, trial: {days: 10, BILLED}, \
 charges: {requests: {model: per_unit, unit: 1, minimum: 3.1}}}
@@ -158,18 +175,31 @@ def test_a_trial_covers_the_price_and_its_usage_unless_the_plan_says(
 ) -> None:
     """The price begins when the trial is over; what was used in it counts only with `bill_usage`."""
     account = on(TRIAL.replace("BILLED", f"bill_usage: {is_billed}"))
-    counted = (*used("pro@1", allowed=5, is_trial=True), *used("pro@1", allowed=7))
-    fee, usage = account.bill(day("2026-08-20"), *counted).lines
+    made = account.bill(day("2026-08-20"), *used("pro@1", allowed=5, at=day("2026-08-10")), *used("pro@1", allowed=7))
+    fee, usage = made.lines
     assert (fee.amount, fee.description) == (Decimal("21.00"), "Pro, a month, 21 of 31 days")
     assert (usage.quantity, usage.usage[0].from_at) == (quantity, day(from_at))
+    assert sum(trace.quantity for trace in traces_of(made)) == 12
+    assert whys(made) == ([] if is_billed == "true" else [("trial", "pro@1", "requests", 5)])
+
+
+def test_the_trace_of_what_is_charged_leaves_out_a_trial_within_its_period() -> None:
+    """Who comes in the middle of a period, and tries: the question to the ledger is about what came after."""
+    account = on(TRIAL.replace("BILLED", "bill_usage: false"), starts="2026-08-05")
+    counted = [row for at in ("02", "10", "20") for row in used("pro@1", allowed=7, at=day(f"2026-08-{at}"))]
+    made = account.bill(day("2026-08-20"), *counted)
+    (charged,), (tried,) = made.lines[1].usage, [each.usage for each in made.unbilled]
+    assert (charged.from_at, charged.to_at, charged.rows) == (day("2026-08-15"), day("2026-09-01"), 1)
+    assert (tried.from_at, tried.to_at, tried.rows) == (day("2026-08-01"), day("2026-08-15"), 2)
 
 
 def test_a_trial_that_is_not_over_has_no_price_and_no_minimum() -> None:
     """Nothing is due of a period that is all trial: neither of one with an end, nor of one never used."""
-    counted = used("pro@1", allowed=5, is_trial=True)
-    assert on(TRIAL.replace("BILLED", "bill_usage: false")).bill(day("2026-07-05"), *counted).lines == ()
+    counted = used("pro@1", allowed=5, at=day("2026-07-30"))
+    trying = on(TRIAL.replace("BILLED", "bill_usage: false"), starts="2026-07-25")
+    assert trying.bill(day("2026-07-26"), *counted).lines == ()
     unused = on(TRIAL.replace("BILLED", "basis: first_use"))
-    assert unused.bill(day("2026-12-05"), *counted).lines == ()
+    assert unused.bill(day("2026-12-05"), *used("pro@1", allowed=5)).lines == ()
     begun = replace(unused, first_used_at=day("2026-08-05"))
     assert amounts(begun.bill(day("2026-08-20"))) == [
         ("Pro, a month, 17 of 31 days", "17.00"),
@@ -226,18 +256,23 @@ def test_the_fee_of_a_percentage_counts_the_events_of_its_own_meter() -> None:
 
 
 def test_a_bill_is_complete_when_the_ledger_is() -> None:
-    """Not at the end of the period, but when everything before it has been moved."""
+    """Not at the end of the period, but when all outcomes and late units that are waited for have been moved."""
     account = on("pro@1: {price: {amount: 1, currency: USD}}")
-    for moved_to, is_complete in ((None, False), (day("2026-09-01") - MINUTE, False), (day("2026-09-01"), True)):
+    complete_at = day("2026-09-02T01:00")
+    for moved_to, is_complete in ((None, False), (complete_at - MINUTE, False), (complete_at, True)):
         made = replace(account, ledger=LedgerState(moved_to, 7)).bill(day("2026-08-20"))
         assert (made.is_complete, made.ledger.last_id) == (is_complete, 7)
+        assert (made.complete_at, made.changed_at) == (complete_at, None)
 
 
-def test_units_of_a_version_that_was_left_are_still_billed() -> None:
-    """A request decided in the second of the change is counted on the old version, and priced by it."""
-    account = on(CHANGES.replace("PRORATE", "true"), changes=((day("2026-09-01"), "pro@2"),))
-    made = account.bill(day("2026-09-20"), *used("pro@1", allowed=2))
-    assert [(line.plan, str(line.amount)) for line in made.lines] == [("pro@2", "62.00"), ("pro@1", "2.00")]
+def test_a_bill_tells_when_it_changed_after_it_was_complete() -> None:
+    """A correction of a month that was billed is in its bill, and the bill says that something came, and when."""
+    account = on("pro@1: {price: {amount: 1, currency: USD}, charges: {requests: {model: per_unit, unit: 1}}}")
+    counted = Row("pro@1", "requests", Outcome.ALLOWED, 5, day("2026-08-20"), day("2026-08-20"))
+    corrected = replace(counted, quantity=-2, recorded_at=day("2026-10-05"))
+    before, after = (account.bill(day("2026-08-20"), *rows) for rows in ([counted], [counted, corrected]))
+    assert (before.lines[1].quantity, before.changed_at) == (5, day("2026-08-20"))
+    assert (after.lines[1].quantity, after.changed_at) == (3, day("2026-10-05"))
 
 
 def test_a_version_of_an_hour_has_a_day_of_its_maximum() -> None:

@@ -8,9 +8,11 @@ from collections.abc import Mapping
 from datetime import datetime
 
 from tallygate.admin.desk import Desk, check_reason
-from tallygate.admin.dossier import need_subscription
-from tallygate.admin.records import Correction, Subscription, as_json
+from tallygate.admin.dossier import contract_of, need_subscription, plans_of
+from tallygate.admin.records import Correction, as_json
 from tallygate.admin.rows.plans import split_ref
+from tallygate.admin.transaction import Transaction
+from tallygate.billing.life import life
 from tallygate.core.errors import InputError
 from tallygate.limits.keys import ALLOWED, OVERAGE
 from tallygate.limits.limit import EXACT_INTEGER
@@ -55,7 +57,7 @@ class Corrections:
         async with self._desk.transaction() as rows:
             found = await need_subscription(rows, subscription)
             if plan is not None and await rows.plans.version(*split_ref(plan)) is None:
-                raise InputError("plan", f"there is no {plan}", "choose a version that is: no bill has units of others")
+                raise InputError("plan", f"there is no {plan}", "choose a version that is: no bill charges others")
             began_at = (at or rows.now).replace(second=0, microsecond=0)
             if not minute_at(FIRST_MINUTE) <= began_at <= rows.now:
                 raise InputError("at", "is no instant anything was counted at", "choose one that has gone by")
@@ -63,7 +65,7 @@ class Corrections:
                 customer=found.customer,
                 subscription=found.id,
                 family=family,
-                plan=plan or _plan_at(found, began_at),
+                plan=plan or await _plan_at(rows, found.id, began_at),
                 meter=meter,
                 route=route,
                 outcome=outcome,
@@ -93,10 +95,13 @@ def _check_texts(texts: Mapping[str, str]) -> None:
             raise InputError(field, "cannot be used", f"write at most {_LONGEST} printable characters")
 
 
-def _plan_at(subscription: Subscription, at: datetime) -> str:
-    """Return the version in force then, as far as changes tell it; before all of them the one it was made on."""
-    past = [change for change in subscription.changes if change.canceled_at is None and change.at <= at]
-    return max(past, key=lambda change: (change.at, change.id)).plan if past else subscription.pinned
+async def _plan_at(rows: Transaction, subscription: str, at: datetime) -> str:
+    """Return the version in force then, as bills have it; the last after the end, the first before the start."""
+    (stored,) = await rows.subscriptions.get([subscription])
+    contract = contract_of(stored)
+    times = life(contract, await plans_of(rows, contract.plans), stored.row.first_used_at)
+    begun = [each.plan for each in times if each.from_at <= at]
+    return begun[-1] if begun else contract.plan
 
 
 def _correction(number: int, entry: UsageEntry, now: datetime, reason: str) -> Correction:

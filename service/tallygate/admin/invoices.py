@@ -12,10 +12,11 @@ from tallygate.admin.dossier import contract_of, plans_of
 from tallygate.admin.rows.plans import split_ref
 from tallygate.admin.rows.subscriptions import StoredContract
 from tallygate.admin.transaction import Transaction
+from tallygate.billing.home import cuts_of
 from tallygate.billing.invoice import Invoice, Payer, invoice
 from tallygate.billing.life import life
 from tallygate.billing.period import Schedule, WhichPeriod, period_of
-from tallygate.billing.usage import BilledUsage, own_of, window_of
+from tallygate.billing.usage import BilledUsage
 from tallygate.core.errors import InputError
 from tallygate.plans.codec import plan_from_document
 from tallygate.plans.document import Plan
@@ -68,20 +69,16 @@ async def _subscriptions(rows: Transaction, customer: str) -> list[str]:
 async def _preview(
     rows: Transaction, stored: StoredContract, plans: dict[str, Plan], at: datetime, which: WhichPeriod
 ) -> Invoice | None:
-    """Return a subscription's invoice, None where it was on no plan in that period."""
+    """Return a subscription's invoice, None where it was on no plan in that period, and nothing counts in it."""
     row = stored.row
     stretches = life(contract_of(stored), plans, row.first_used_at)
-    if not stretches:
-        return None
     period = period_of(Schedule(stretches, row.anchor_at, row.timezone), plans, at, which)
-    if not period.within(stretches):
+    totals = await rows.billed_usage.totals(row.id, cuts_of(period, stretches))
+    usage = BilledUsage(row.id, period, stretches, await rows.billed_usage.ledger(), totals)
+    if not period.within(stretches) and not usage.own:
         return None
-    window = window_of(period, stretches)
-    totals = await rows.billed_usage.totals(row.id, window)
-    known = plans | await _versions(rows, {total.plan for total in totals} - plans.keys())
-    used = own_of((total for total in totals if total.plan in known), period, stretches, known)
-    usage = BilledUsage(row.id, window, await rows.billed_usage.ledger(), used)
-    return invoice(Payer(row.customer, row.id, row.environment), period, stretches, known, usage)
+    known = plans | await _versions(rows, set(usage.plans) - plans.keys())
+    return invoice(Payer(row.customer, row.id, row.environment), known, usage)
 
 
 async def _versions(rows: Transaction, refs: Iterable[str]) -> dict[str, Plan]:

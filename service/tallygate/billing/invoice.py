@@ -2,25 +2,34 @@
 
 Owns the lines and their rounding: a line is rounded to its currency's smallest coin (a half to the even one), the
 steps it is made of are not, and the total is the sum of the lines. Units are priced by the plan version they were
-counted on, as the ledger has it; so the same ledger gives the same bill, whatever was changed since. Pure.
+counted on, as the ledger has it; so the same ledger gives the same bill, whatever was changed since. What is in no line
+is told beside them (`unbilled`): no unit is lost. Pure.
 """
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
 from fractions import Fraction
 from math import ceil
 
-from tallygate.billing.life import Stretch
+from tallygate.billing.home import REACH
 from tallygate.billing.period import BillingPeriod
 from tallygate.billing.rating import Step, rate
 from tallygate.billing.share import Share, has_billed_trial, shares
+from tallygate.billing.unbilled import Unbilled, unbilled
 from tallygate.billing.usage import BilledUsage, LedgerState, Outcome, UsageTrace, units_of
 from tallygate.core.money import EXACT, rounded
 from tallygate.plans.charge import Charge
 from tallygate.plans.document import Plan
+
+SETTLED_AFTER = REACH + timedelta(hours=1)
+"""How long after its end a period still gets units as a matter of course.
+
+Outcomes of its last requests are awaited for up to a day (`within`), units on a plan that was left count for as long
+as REACH; in the hour more the worker does its part.
+"""
 
 
 class LineKind(StrEnum):
@@ -67,8 +76,9 @@ class Payer:
 class Invoice:
     """What a subscription's billing period comes to, as far as the ledger goes; `total` is the sum of the lines.
 
-    `is_complete`: the period is over and all of its usage is in the ledger. `currency` is null for a plan without a
-    price, which has no lines.
+    Each unit of the period is in `lines` or in `unbilled`. `currency` is null for a plan without a price, which has no
+    lines. `is_complete`: the ledger has all until `complete_at`, so its outcomes too. `changed_at` is when the newest
+    row was recorded, null where there is none; from `complete_at` on it is a change after the bill was complete.
     """
 
     customer: str
@@ -76,43 +86,40 @@ class Invoice:
     environment: str
     from_at: datetime
     to_at: datetime
+    complete_at: datetime
     is_complete: bool
+    changed_at: datetime | None
     ledger: LedgerState
     currency: str | None
     total: Decimal
     lines: tuple[Line, ...]
+    unbilled: tuple[Unbilled, ...]
 
 
-def invoice(
-    payer: Payer,
-    period: BillingPeriod,
-    life: tuple[Stretch, ...],
-    plans: Mapping[str, Plan],
-    usage: BilledUsage,
-) -> Invoice:
-    """Return the invoice of a period; `plans` holds every version of the life and of the usage.
-
-    Usage on a plan in another currency than the period's is left out: it can be there only where a request was
-    decided under a plan that was over, by a data plane that had not heard of the change.
-    """
-    found = shares(period, life, plans, usage.plans)
+def invoice(payer: Payer, plans: Mapping[str, Plan], usage: BilledUsage) -> Invoice:
+    """Return the invoice of a period; `plans` holds all versions of the life, and those of the usage that there are."""
+    period, ledger = usage.period, usage.ledger
+    found = shares(period, usage.life, plans, usage.plans)
     lines = tuple(line for share in found for line in (*_fee(share, period), *_charged(share, usage)))
     currency = period.billed.currency
     total = Decimal(0) if currency is None else rounded(Decimal(0), currency)
     for line in lines:
         total = EXACT.add(total, line.amount)
-    moved_to = usage.ledger.moved_to
+    complete_at = period.to_at + SETTLED_AFTER
     return Invoice(
         customer=payer.customer,
         subscription=payer.subscription,
         environment=payer.environment,
         from_at=period.from_at,
         to_at=period.to_at,
-        is_complete=moved_to is not None and moved_to >= period.to_at,
-        ledger=usage.ledger,
+        complete_at=complete_at,
+        is_complete=ledger.moved_to is not None and ledger.moved_to >= complete_at,
+        changed_at=usage.changed_at,
+        ledger=ledger,
         currency=currency,
         total=total,
         lines=lines,
+        unbilled=tuple(unbilled(plans, usage)),
     )
 
 
@@ -148,7 +155,8 @@ def _charged(share: Share, usage: BilledUsage) -> Iterator[Line]:
 
 def _line(share: Share, kind: LineKind, meter: str, charge: Charge, usage: BilledUsage) -> Line:
     meters = {meter} if charge.events is None else {meter, charge.events}
-    traces = usage.traces(share.ref, meters, _OUTCOMES[kind], has_trial=has_billed_trial(share.plan))
+    trials = (True, False) if has_billed_trial(share.plan) else (False,)
+    traces = usage.traces(share.ref, meters, _OUTCOMES[kind], trials)
     quantity = units_of(traces, meter)
     events = 0 if charge.events is None else units_of(traces, charge.events)
     currency = share.price.money.currency

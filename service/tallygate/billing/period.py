@@ -16,7 +16,6 @@ from tallygate.core.periods import Calendar, PeriodUnit
 from tallygate.plans.document import Plan
 
 _LEAST = timedelta(microseconds=1)
-_MINUTE = timedelta(minutes=1)
 _BEGINNING = datetime.min.replace(tzinfo=UTC)
 
 
@@ -33,6 +32,9 @@ class Billed:
 
     every: PeriodUnit
     currency: str | None
+
+
+_UNPRICED = Billed(PeriodUnit.MONTH, None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,18 +64,9 @@ class BillingPeriod:
         )
         return tuple(part for part in parts if part.from_at < part.to_at)
 
-    def has(self, minute_at: datetime, plan: Plan, life: Sequence[Stretch], plans: Mapping[str, Plan]) -> bool:
-        """Say whether units on `plan` in a minute that periods share are this one's: exactly one has them.
-
-        That is the last one in the minute that is billed as the plan is, or else what begins in it.
-        """
-        end_at = minute_at + _MINUTE
-        ends = (
-            min(each.to_at, end_at)
-            for each in life
-            if each.from_at < end_at and each.to_at > minute_at and billed(plans[each.plan]) == billed(plan)
-        )
-        return self.from_at <= max(ends, default=end_at) - _LEAST < self.to_at
+    def has(self, at: datetime) -> bool:
+        """Say whether an instant is in the period."""
+        return self.from_at <= at < self.to_at
 
     def days_of(self, stretch: Stretch) -> int:
         """Return the days of a part of the period."""
@@ -82,11 +75,11 @@ class BillingPeriod:
 
 def billed(plan: Plan) -> Billed:
     """Return how a plan is billed; one without a price by the month, as its billing periods are."""
-    return Billed(PeriodUnit.MONTH, None) if plan.price is None else Billed(plan.price.every, plan.price.money.currency)
+    return _UNPRICED if plan.price is None else Billed(plan.price.every, plan.price.money.currency)
 
 
 def period_of(schedule: Schedule, plans: Mapping[str, Plan], at: datetime, which: WhichPeriod) -> BillingPeriod:
-    """Return the billing period that contains `at`, or the one before it. The life must not be empty."""
+    """Return the billing period that contains `at`, or the one before it."""
     current = _period_at(schedule, plans, at)
     return current if which is WhichPeriod.CURRENT else _period_at(schedule, plans, current.from_at - _LEAST)
 
@@ -100,8 +93,11 @@ def _period_at(schedule: Schedule, plans: Mapping[str, Plan], at: datetime) -> B
 
 
 def _way_at(life: Sequence[Stretch], plans: Mapping[str, Plan], at: datetime) -> tuple[Billed, datetime, datetime]:
-    """Return how the plan in force at `at` is billed, and since when and until when that is so."""
-    way, since_at = billed(plans[life[0].plan]), _BEGINNING
+    """Return how the plan in force at `at` is billed, and since when and until when that is so.
+
+    A life that ended before it began is billed as one without a price: by the month.
+    """
+    way, since_at = billed(plans[life[0].plan]) if life else _UNPRICED, _BEGINNING
     for stretch in life[1:]:
         next_way = billed(plans[stretch.plan])
         if next_way == way:

@@ -1,6 +1,9 @@
 """Reading the ledger for a bill, on the connection of whoever reads the contract, so that both are of one instant."""
 
-from tallygate.billing.usage import LedgerState, Outcome, UsageTotal, Window
+from collections.abc import Sequence
+from datetime import datetime
+
+from tallygate.billing.usage import LedgerState, Outcome, UsageTotal
 from tallygate.storage.postgres import PooledConnection
 from tallygate.storage.queries import load
 
@@ -14,21 +17,18 @@ class PostgresBilledUsage:
         """Use a connection that is inside a transaction."""
         self._connection = connection
 
-    async def totals(self, subscription: str, window: Window) -> tuple[UsageTotal, ...]:
-        """Return what a subscription used in a window."""
-        trial_to = window.trial_to or window.from_at
-        rows = await self._connection.fetch(
-            _SQL["billed_usage"], subscription, window.from_at, window.to_at, trial_to, window.shared
-        )  # fmt: skip
+    async def totals(self, subscription: str, cuts: Sequence[datetime]) -> tuple[UsageTotal, ...]:
+        """Return what a subscription used from the first cut to the last, added up between cuts."""
+        rows = await self._connection.fetch(_SQL["billed_usage"], subscription, cuts)
         return tuple(
             UsageTotal(
                 plan=row["plan"],
                 meter=row["meter"],
                 outcome=Outcome(row["outcome"]),
-                is_trial=row["is_trial"],
+                from_at=cuts[row["place"] - 1],
+                recorded_at=row["recorded_at"],
                 rows=row["rows"],
                 quantity=row["quantity"],
-                shared_at=row["shared_at"],
             )
             for row in rows
         )

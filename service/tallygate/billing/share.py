@@ -45,11 +45,14 @@ def shares(
     plans: Mapping[str, Plan],
     used: Iterable[str],
 ) -> tuple[Share, ...]:
-    """Return the shares of a period in the order its versions came; those that were only `used` on come last."""
+    """Return the shares of a period in the order its versions came; those that were only `used` on come last.
+
+    Versions that are billed in another currency, or not in `plans`, have none.
+    """
     stretches = period.within(life)
     prices: dict[str, Price] = {}
     for ref in (*(each.plan for each in stretches), *used):
-        price = plans[ref].price
+        price = plans[ref].price if ref in plans else None
         if price is not None and price.money.currency == period.billed.currency:
             prices[ref] = price
     paid = {each.plan for each in stretches if not each.is_trial}

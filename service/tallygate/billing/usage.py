@@ -1,20 +1,19 @@
-"""What the ledger says of one subscription in one billing period, and what of it is billed.
+"""What the ledger says of one subscription near one billing period, and what of it is the period's.
 
-Values, and which minutes are a period's: the ledger knows no part of one. Where periods meet within a minute its units
-are told apart by how their plan is billed (`BillingPeriod.has`). Pure; who reads the ledger is `postgres`.
+Values, and the questions that find their rows again. Whose units they are says `home`; who reads the ledger is
+`postgres`. Pure.
 """
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
+from itertools import pairwise
 from urllib.parse import urlencode
 
+from tallygate.billing.home import cuts_of, home_of, minute_of
 from tallygate.billing.life import Stretch
 from tallygate.billing.period import BillingPeriod
-from tallygate.plans.document import Plan
-
-_MINUTE = timedelta(minutes=1)
 
 
 class Outcome(StrEnum):
@@ -25,32 +24,19 @@ class Outcome(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Window:
-    """The minutes that are billed, half-open; those before `trial_to` are of the trial (None: there is none here).
-
-    `shared` are those of them that the period before or after has a part of.
-    """
-
-    from_at: datetime
-    to_at: datetime
-    trial_to: datetime | None = None
-    shared: tuple[datetime, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
 class UsageTotal:
     """The units of some rows of the ledger, refunds and corrections included, and how many rows these are.
 
-    Those of a minute that periods share tell which it is.
+    `from_at` is the cut (`home.cuts_of`) their minutes begin at; the newest was recorded in the minute `recorded_at`.
     """
 
     plan: str
     meter: str
     outcome: Outcome
-    is_trial: bool
+    from_at: datetime
+    recorded_at: datetime
     rows: int
     quantity: int
-    shared_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,63 +64,73 @@ class UsageTrace:
 
 @dataclass(frozen=True, slots=True)
 class BilledUsage:
-    """The usage of a subscription in a window, as far as the ledger goes."""
+    """The usage of a subscription in a billing period, as far as the ledger goes.
+
+    `totals` are of all minutes between its cuts, those of the periods before and after among them.
+    """
 
     subscription: str
-    window: Window
+    period: BillingPeriod
+    life: tuple[Stretch, ...]
     ledger: LedgerState
     totals: tuple[UsageTotal, ...]
 
     @property
+    def own(self) -> tuple[UsageTotal, ...]:
+        """Return the totals that are the period's."""
+        return tuple(total for total in self.totals if self._is_own(total.plan, total.from_at))
+
+    @property
     def plans(self) -> tuple[str, ...]:
-        """Return the plan versions that units were counted on, each once."""
-        return tuple(dict.fromkeys(total.plan for total in self.totals))
+        """Return the plan versions that the period's units were counted on, each once."""
+        return tuple(dict.fromkeys(total.plan for total in self.own))
+
+    @property
+    def changed_at(self) -> datetime | None:
+        """Return the minute in which the newest row was recorded; None where there is none."""
+        return max((total.recorded_at for total in self.own), default=None)
 
     def traces(
-        self, plan: str, meters: Collection[str], outcomes: Collection[Outcome], *, has_trial: bool
+        self,
+        plan: str,
+        meters: Collection[str] | None = None,
+        outcomes: Collection[Outcome] = tuple(Outcome),
+        trials: Collection[bool] = (True, False),
     ) -> tuple[UsageTrace, ...]:
-        """Return what was used of these meters on a plan version, by meter and outcome, with its trial or without."""
-        from_at = self.window.from_at if has_trial else self.window.trial_to or self.window.from_at
-        found: dict[tuple[str, Outcome], UsageTrace] = {}
+        """Return what was used of these meters (None: of all) on a plan version, by meter and outcome.
+
+        `trials` says whether what was used in the trial is told, and whether what was used outside of it is.
+        """
+        found: dict[tuple[str, Outcome], list[UsageTotal]] = {}
         for total in self.totals:
-            if total.plan != plan or total.meter not in meters or total.outcome not in outcomes:
-                continue
-            if total.is_trial and not has_trial:
-                continue
-            key = (total.meter, total.outcome)
-            before = found.get(key) or self._nothing(plan, *key, from_at)
-            found[key] = replace(before, rows=before.rows + total.rows, quantity=before.quantity + total.quantity)
-        return tuple(found.values())
+            wanted = total.plan == plan and (meters is None or total.meter in meters) and total.outcome in outcomes
+            if wanted and self._is_own(plan, total.from_at, trials):
+                found.setdefault((total.meter, total.outcome), []).append(total)
+        return tuple(self._trace(totals, trials) for totals in found.values())
 
-    def _nothing(self, plan: str, meter: str, outcome: Outcome, from_at: datetime) -> UsageTrace:
-        to_at = self.window.to_at
+    def _trace(self, totals: list[UsageTotal], trials: Collection[bool]) -> UsageTrace:
+        """Return the trace of totals of one plan version, meter and outcome."""
+        one = totals[0]
+        from_at, to_at = self._bounds(one.plan, trials, {total.from_at for total in totals})
         query = _query(
-            from_at, to_at, subscription=self.subscription, plan=plan, meter=meter, outcome=outcome.value
-        )  # fmt: skip
-        return UsageTrace(self.subscription, plan, meter, outcome, from_at, to_at, 0, 0, query)
+            from_at, to_at, subscription=self.subscription, plan=one.plan, meter=one.meter, outcome=one.outcome.value
+        )
+        rows, quantity = sum(total.rows for total in totals), sum(total.quantity for total in totals)
+        return UsageTrace(self.subscription, one.plan, one.meter, one.outcome, from_at, to_at, rows, quantity, query)
 
+    def _bounds(self, plan: str, trials: Collection[bool], used: Collection[datetime]) -> tuple[datetime, datetime]:
+        """Return the period's minutes, as far as units on a plan version have their home in it, and those `used`."""
+        ends = minute_of(self.period.from_at), self.period.to_at
+        found = [
+            (from_at, to_at)
+            for from_at, to_at in pairwise(cuts_of(self.period, self.life))
+            if from_at in used or (ends[0] <= from_at < ends[1] and self._is_own(plan, from_at, trials))
+        ]
+        return found[0][0], found[-1][1]
 
-def window_of(period: BillingPeriod, life: Sequence[Stretch]) -> Window:
-    """Return the minutes of a period, and where in it the trial ends; a life begins with its trial or has none."""
-    trial_to = next((each.to_at for each in period.within(life) if each.is_trial), None)
-    ends = period.from_at, period.to_at
-    from_at, last_at = map(_minute, ends)
-    to_at = last_at if last_at == period.to_at else last_at + _MINUTE
-    if trial_to is not None:  # a minute is of what begins in it, if that is this period's at all
-        trial_to = to_at if trial_to == period.to_at else _minute(trial_to)
-    shared = tuple(dict.fromkeys(_minute(at) for at in ends if at != _minute(at)))
-    return Window(from_at, to_at, trial_to, shared)
-
-
-def own_of(
-    totals: Iterable[UsageTotal], period: BillingPeriod, life: Sequence[Stretch], plans: Mapping[str, Plan]
-) -> tuple[UsageTotal, ...]:
-    """Return the totals that are the period's, of its minutes and those it shares; `plans` holds their versions."""
-    return tuple(
-        total
-        for total in totals
-        if total.shared_at is None or period.has(total.shared_at, plans[total.plan], life, plans)
-    )
+    def _is_own(self, plan: str, minute_at: datetime, trials: Collection[bool] = (True, False)) -> bool:
+        home = home_of(plan, minute_at, self.life)
+        return self.period.has(home.at) and home.is_trial in trials
 
 
 def units_of(traces: Iterable[UsageTrace], meter: str) -> int:
@@ -152,10 +148,6 @@ def _coarsest(*bounds: datetime) -> str:
     if any(at.minute for at in bounds):
         return "minute"
     return "hour" if any(at.hour for at in bounds) else "day"
-
-
-def _minute(at: datetime) -> datetime:
-    return at.replace(second=0, microsecond=0)
 
 
 def _text(at: datetime) -> str:

@@ -8,6 +8,7 @@ import typer
 from tallygate.admin.records import as_json as represent
 from tallygate.billing.invoice import Invoice, Line
 from tallygate.billing.period import WhichPeriod
+from tallygate.billing.unbilled import Unbilled
 from tallygate.cli.context import with_control_plane
 from tallygate.cli.nouns import noun
 from tallygate.cli.output import AsJson, print_list
@@ -16,6 +17,7 @@ from tallygate.tokens.format import Environment
 
 app = noun("invoices", example="preview --customer acme --period previous")
 _COLUMNS = ("line", "plan", "quantity", "made of", "amount")
+_UNBILLED = ("not charged", "plan", "outcome", "quantity", "why")
 
 
 @app.callback()
@@ -48,13 +50,29 @@ def preview(
 
 
 def _print(invoice: Invoice) -> None:
-    state = "complete" if invoice.is_complete else "so far"
-    typer.echo(f"{invoice.subscription}  {invoice.from_at:%Y-%m-%d %H:%M} to {invoice.to_at:%Y-%m-%d %H:%M}, {state}")
+    span = f"{invoice.from_at:%Y-%m-%d %H:%M} to {invoice.to_at:%Y-%m-%d %H:%M}"
+    typer.echo(f"{invoice.subscription}  {span}, {_state(invoice)}")
     print_list([_row(line) for line in invoice.lines], _COLUMNS, as_json=False)
     typer.echo(f"total {invoice.total} {invoice.currency or ''}".rstrip())
+    if invoice.unbilled:
+        print_list([_unbilled_row(each) for each in invoice.unbilled], _UNBILLED, as_json=False)
+
+
+def _state(invoice: Invoice) -> str:
+    if not invoice.is_complete:
+        return f"so far (complete from {invoice.complete_at:%Y-%m-%d %H:%M} on)"
+    if invoice.changed_at is not None and invoice.changed_at >= invoice.complete_at:
+        return f"complete, and changed at {invoice.changed_at:%Y-%m-%d %H:%M}"
+    return "complete"
 
 
 def _row(line: Line) -> dict[str, object]:
     steps = "\n".join(f"{step.description}: {step.quantity} x {step.price:f} = {step.amount:f}" for step in line.steps)
     amount = f"{line.amount:f} {line.currency}"
     return dict(zip(_COLUMNS, (line.description, line.plan, line.quantity, steps, amount), strict=True))
+
+
+def _unbilled_row(unbilled: Unbilled) -> dict[str, object]:
+    usage = unbilled.usage
+    cells = (usage.meter, usage.plan, usage.outcome.value, usage.quantity, unbilled.reason.value)
+    return dict(zip(_UNBILLED, cells, strict=True))
