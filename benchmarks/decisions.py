@@ -4,9 +4,9 @@ One `tallygate serve` process for each transport decides requests of 100 custome
 a day, a month), each counted in Valkey. Beside it runs a server that answers the same bytes without deciding, over
 the same transport: what is between the two is ours. All are asked in turns, several times, by `http2_load` in a
 process of its own, at 1, 16, 64 and 256 calls in flight on up to four connections. Each call has an id of its own, as
-Envoy's have; `no ids` is what is left without. Over h2corn each is also asked with all its threads kept to `one CPU`,
-as `taskset` would have it: then its two threads wake nobody on another CPU. CPU is the kernel's for all threads of a
-process, and holds on a busy machine; calls a second do not: generator, server and Valkey share the processors.
+Envoy's have; `no ids` is what is left without. `one CPU` is a server that keeps its threads on one, with
+`TALLYGATE_WORKER_CPUS=one`. CPU is the kernel's for all threads of a process, and holds on a busy machine; calls a
+second do not: generator, server and Valkey share the processors.
 `refused`: calls that were not allowed, because they met a deadline (of 0.15 s for Valkey, of 0.2 s for the call) on a
 machine too busy to keep it.
 
@@ -17,7 +17,6 @@ import os
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
-from pathlib import Path
 from statistics import median
 
 from benchmarks.contestants import (
@@ -42,8 +41,6 @@ from tallygate.admin.operations import Operations
 TRANSPORTS = ("h2corn", "grpcio")
 IN_FLIGHT = (1, 16, 64, 256)
 CUSTOMERS = 100
-ONE_CPU = ", one CPU"
-"""How the name of a contestant ends that is kept to one."""
 _DEADLINE_EXCEEDED = "4"
 _SLOWER = {("grpcio", 1): 8, ("grpcio", 16): 3, ("grpcio", 64): 3, ("grpcio", 256): 3, ("h2corn", 1): 4}
 """Where calls take longer, so many times fewer are made."""
@@ -67,21 +64,17 @@ async def contestants(
         made.append(replace(plane, name="exact, no ids", questions=without_ids(exact)))
         if leased:
             made.append(replace(plane, name="leased", questions=with_ids(leased)))
-    kept = [one for one in made if one.transport == "h2corn" and one.name != "exact, no ids"]
-    return made + [replace(one, name=one.name + ONE_CPU) for one in kept]
-
-
-def pin(server: Contestant) -> None:
-    """Let the threads of a server run wherever we may, or on one CPU where its name says so."""
-    cpus = os.sched_getaffinity(0)
-    for task in Path(f"/proc/{server.pid}/task").iterdir():
-        os.sched_setaffinity(int(task.name), {max(cpus)} if server.name.endswith(ONE_CPU) else cpus)
+        if transport == "h2corn":
+            kept = await stack.enter_async_context(deciding(lab, transport, exact, {"worker_cpus": "one"}))
+            made.append(replace(kept, name="exact, one CPU"))
+            if leased:
+                made.append(replace(kept, name="leased, one CPU", questions=with_ids(leased)))
+    return made
 
 
 def is_bare(one: Contestant, server: Contestant) -> bool:
-    """Return whether a server is what another is compared with: static, and placed alike."""
-    alike = one.name == ("static" + ONE_CPU if server.name.endswith(ONE_CPU) else "static")
-    return alike and one.transport == server.transport
+    """Return whether a server is what another is compared with."""
+    return one.name == "static" and one.transport == server.transport
 
 
 def row(one: Contestant, in_flight: int, rounds: list[Poured], bare: list[Poured]) -> dict[str, object]:
@@ -113,7 +106,6 @@ async def compare(
         made: dict[Contestant, list[Poured]] = {server: [] for server in servers}
         for _ in range(rounds):
             for server in servers:
-                pin(server)
                 number = calls // _SLOWER.get((server.transport, in_flight), 1)
                 made[server].append(await poured(server.load(number, in_flight, valkey)))
         for server in servers:

@@ -57,9 +57,10 @@ class Settings(BaseModel):
     worker_endpoints: Literal["each", "shared"] = Field(
         "each", description="Each worker on a port (LISTEN + number) or Unix socket of its own, or one shared."
     )
-    worker_cpus: Literal["one", "any"] = Field(
-        "one",
-        description="Keep the threads of each worker on one CPU, whichever the system chose, or let them run on any.",
+    worker_cpus: Literal["auto", "one", "any"] = Field(
+        "auto",
+        description="Keep each worker's threads on one CPU, whichever the system chose, or let them run on any; "
+        "`auto`: on one where there are as many workers as CPUs.",
     )
     tls_cert_file: Path | None = Field(None, description="PEM certificate of the gRPC server, its chain after it.")
     tls_key_file: Path | None = Field(None, description="PEM key of that certificate, without passphrase.")

@@ -33,6 +33,12 @@ async def ended(service: Supervised) -> int:
         return await service.child.wait()
 
 
+def may_run_on(pid: int) -> list[set[int]]:
+    """Return the CPUs that each thread of a process may run on, its first thread's first."""
+    threads = sorted(int(thread.name) for thread in Path(f"/proc/{pid}/task").iterdir())
+    return [os.sched_getaffinity(thread) for thread in threads]
+
+
 async def test_each_worker_has_an_endpoint_and_all_have_one_page(tmp_path: Path, dsn: str, redis_url: str) -> None:
     """Three workers listen on three ports in a row; /metrics counts what each was asked, /readyz shows them."""
     first = free_ports(3)
@@ -63,6 +69,29 @@ async def test_workers_have_unix_sockets_of_their_own(tmp_path: Path, dsn: str, 
         await service.until_ready(other_than={killed})
         for endpoint in endpoints:
             await ask(endpoint)
+
+
+@linux_only
+@pytest.mark.parametrize("transport", ["h2corn", "grpcio"])
+async def test_the_threads_of_a_worker_share_a_cpu(tmp_path: Path, dsn: str, redis_url: str, transport: str) -> None:
+    """Python's thread and HTTP/2's are kept on one CPU, so that neither wakes the other on another one."""
+    async with supervised(tmp_path, dsn, redis_url, transport=transport, worker_cpus="one") as service:
+        for pid in await service.pids():
+            async with asyncio.timeout(30):
+                while True:  # in a crowd they are let go now and then, for a moment
+                    await service.http.get("/healthz")
+                    first, *others = may_run_on(pid)
+                    if len(first) == 1 and all(other == first for other in others):
+                        break
+            assert others
+
+
+@linux_only
+async def test_threads_run_anywhere_if_so_told(tmp_path: Path, dsn: str, redis_url: str) -> None:
+    """With `WORKER_CPUS=any` nothing is kept anywhere."""
+    async with supervised(tmp_path, dsn, redis_url, worker_cpus="any") as service:
+        for pid in await service.pids():
+            assert {frozenset(cpus) for cpus in may_run_on(pid)} == {frozenset(os.sched_getaffinity(0))}
 
 
 @pytest.mark.parametrize("transport", ["h2corn", "grpcio"])

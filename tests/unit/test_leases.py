@@ -43,13 +43,14 @@ def test_what_is_left_bounds_a_slab() -> None:
     """A worker's part is a hundredth of an amount and a tenth of a burst; too few are not worth a call."""
     charges = (Charge(quota(1), 2), Charge(rate(1, 1), 1))
     assert slab_size(10**6, charges, [10**9, 10**9], 1) == LARGEST
-    assert slab_size(100, charges, [10**9, 10**9], 1) == 64
+    assert slab_size(100, charges, [10**9, 10**9], 1) == 96
+    assert slab_size(95, charges, [10**9, 10**9], 1) == 64
     assert slab_size(100, charges, [200 * 16, 10**9], 1) == 16
     assert slab_size(100, charges, [200 * 16, 10**9], 2) == 8
     assert slab_size(100, charges, [200 * 16, 10**9], 4) == 0
     assert slab_size(100, charges, [10**9, 10 * 20], 1) == 16
     assert slab_size(7, charges, [10**9, 10**9], 1) == 0
-    assert slab_size(100, (Charge(quota(0), 0), *charges), [0, 10**9, 10**9], 1) == 64
+    assert slab_size(100, (Charge(quota(0), 0), *charges), [0, 10**9, 10**9], 1) == 96
 
 
 def test_a_slab_never_goes_into_overage() -> None:

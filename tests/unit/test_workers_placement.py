@@ -7,12 +7,22 @@ from collections.abc import Iterator
 
 import pytest
 
-from tallygate.workers.placement import CROWDED, FREE_S, LOOK_S, Spent, cpu_in_use, is_crowded, on_one_cpu, spent
+from tallygate.workers.placement import (
+    CROWDED,
+    FREE_S,
+    LOOK_S,
+    Spent,
+    cpu_in_use,
+    is_crowded,
+    on_one_cpu,
+    shares_cpu,
+    spent,
+)
 
 pytestmark = pytest.mark.skipif(len(os.sched_getaffinity(0)) == 1, reason="there is one CPU only")
 
 CALM, CROWD = 0.5 * CROWDED, 1.5 * CROWDED
-"""Shares of the time that the first thread waits for others."""
+"""Seconds that the first thread waits for others, for each that it runs."""
 
 
 @pytest.fixture
@@ -46,8 +56,8 @@ class Time:
         self._asked.put_nowait(seconds)
         await self._go_on.wait()
         self._go_on.clear()
-        at_s, waited_s, others_ran_s = self._spent
-        self._spent = Spent(at_s + seconds, waited_s + self.share * seconds, others_ran_s)
+        ran_s, waited_s, others_ran_s = self._spent
+        self._spent = Spent(ran_s + seconds, waited_s + self.share * seconds, others_ran_s)
 
     async def asleep(self) -> float:
         """Return for how long it is asleep, once it is."""
@@ -114,11 +124,25 @@ def test_waiting_for_our_own_threads_is_no_crowd() -> None:
     assert not is_crowded(before, Spent(11.0, 1.1, 2.0))
 
 
+def test_little_is_waited_for_where_little_is_done() -> None:
+    """A worker with little to do moves too when it waits for much of that: its callers wait with it."""
+    assert is_crowded(Spent(10.0, 1.0, 2.0), Spent(10.1, 1.05, 2.0))
+
+
+def test_as_many_workers_as_cpus_share_none() -> None:
+    """Unless told otherwise a worker keeps to one CPU where no other could be idle."""
+    cpus = len(os.sched_getaffinity(0))
+    assert shares_cpu("auto", cpus)
+    assert not shares_cpu("auto", cpus - 1)
+    assert shares_cpu("one", 1)
+    assert not shares_cpu("any", cpus)
+
+
 def test_the_system_tells_where_we_are_and_what_we_spent(second_thread: int) -> None:
     """What is read of the kernel's files is true of this process."""
     del second_thread
     assert cpu_in_use() in os.sched_getaffinity(0)
     before, after = spent(), spent()
-    assert before.at_s <= after.at_s
+    assert 0 < before.ran_s <= after.ran_s
     assert 0 <= before.waited_s <= after.waited_s
     assert 0 <= before.others_ran_s <= after.others_ran_s

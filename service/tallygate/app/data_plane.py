@@ -44,7 +44,7 @@ from tallygate.transport.tls import TlsFiles
 from tallygate.transport.transport import Transport
 from tallygate.usage.redis import RedisUsageBuckets
 from tallygate.workers.line import WorkerLine
-from tallygate.workers.placement import on_one_cpu
+from tallygate.workers.placement import on_one_cpu, shares_cpu
 from tallygate.workers.seat import Seat
 
 _log = structlog.get_logger("tallygate.app")
@@ -68,7 +68,7 @@ async def serve(values: Settings, seat: Seat | None = None) -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(_GC_AFTER, 20, 50)
-    async with on_one_cpu() if values.worker_cpus == "one" else nullcontext():
+    async with on_one_cpu() if shares_cpu(values.worker_cpus, values.workers) else nullcontext():
         await plane.life.run(probes, stop)
 
 

@@ -29,6 +29,8 @@ from tallygate.limits.limiter import Acquisition, Charge, LimitState, Subject, V
 from tallygate.plans.meters import Meters
 
 _KEPT, _KEPT_PASSAGES = 10_000, 40_000
+_made = tuple.__new__
+"""As a named tuple's own constructor does, without the call in between: for what is made at every request."""
 _NO_METERS: Meters = MappingProxyType({})
 _ALWAYS, _NEVER = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
 
@@ -51,10 +53,10 @@ class Passage:
 
     def asking(self, request_id: str | None, decision_id: str) -> Acquisition:
         """Return what the request with this id consumes; one without goes by the decision's where its end matters."""
-        subject, charges, usage, route, _, plan, receipt_s, unsettled, *_ = self.acquisition
+        subject, charges, usage, route, _, *more = self.acquisition
         if request_id is None and self.has_outcome:
             request_id = decision_id
-        return Acquisition(subject, charges, usage, route, request_id, plan, receipt_s, unsettled)
+        return _made(Acquisition, (subject, charges, usage, route, request_id, *more))
 
     def allow(
         self,
@@ -65,21 +67,13 @@ class Passage:
         request_id: str | None,
     ) -> Allow:
         """Return the admission of what was asked under `request_id`, with what is in shadow says of it."""
-        opinions = () if self.shadows is None else self.shadows.opinions(verdict.states)
-        return Allow(
-            reason=allowed_because(verdict.states, opinions),
-            decision_id=decision_id,
-            credential=credential,
-            license=self.license,
-            phase=self.phase,
-            route=self.route,
-            states=verdict.states,
-            degraded=degraded,
-            is_repeat=verdict.is_repeat,
-            opinions=opinions,
-            # While the counters are away nothing was charged that could be amended, nor is anything held.
-            receipt=request_id if self.has_outcome and degraded is None else None,
-        )
+        _, is_repeat, states, _ = verdict
+        opinions = () if self.shadows is None else self.shadows.opinions(states)
+        reason = allowed_because(states, opinions)
+        # While the counters are away nothing was charged that could be amended, nor is anything held.
+        receipt = request_id if self.has_outcome and degraded is None else None
+        holder = credential, self.license, self.phase, self.route
+        return _made(Allow, (reason, decision_id, *holder, states, degraded, is_repeat, opinions, receipt))
 
 
 _Made: TypeAlias = deque[tuple[dict[int, Passage], int]]

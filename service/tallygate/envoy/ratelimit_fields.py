@@ -55,20 +55,31 @@ class KeptFields:
 class LimitFields:
     """Both fields of the same limits, answer after answer; `policy` is empty when no limit is to be shown."""
 
-    __slots__ = ("_names", "policy")
+    __slots__ = ("_names", "_usual", "policy")
 
     def __init__(self, limits: Sequence[Limit]) -> None:
         """Write down what stays the same."""
         self.policy = ", ".join(_policy(limit) for limit in limits if not limit.is_shadow)
         self._names = [None if limit.is_shadow else f"{item(limit.name)};r=" for limit in limits]
+        # All at once where each is shown with its reset: this is written for every request.
+        names = [name.replace("%", "%%") for name in self._names if name is not None]
+        self._usual = ", ".join(f"{name}%d;t=%d" for name in names) if len(names) == len(limits) else None
 
     def ratelimit(self, states: Sequence[LimitState]) -> str:
         """Return the value of RateLimit for states of these limits, empty when no limit is to be shown."""
+        numbers: list[int] = []
+        for _, _, remaining, _, reset_s, _ in states:
+            if reset_s is None or not 0 <= remaining <= LARGEST_INTEGER or not 0 <= reset_s <= LARGEST_INTEGER:
+                return self._unusual(states)
+            numbers += remaining, reset_s
+        return self._unusual(states) if self._usual is None else self._usual % tuple(numbers)
+
+    def _unusual(self, states: Sequence[LimitState]) -> str:
         shown = []
         for name, (_, _, remaining, _, reset_s, _) in zip(self._names, states, strict=True):
             if name is not None:
-                left = remaining if 0 <= remaining <= LARGEST_INTEGER else _units(remaining)
-                shown.append(f"{name}{left}" if reset_s is None else f"{name}{left};t={_units(reset_s)}")
+                reset = "" if reset_s is None else f";t={_units(reset_s)}"
+                shown.append(f"{name}{_units(remaining)}{reset}")
         return ", ".join(shown)
 
 

@@ -32,6 +32,8 @@ _T = TypeVar("_T")
 _NULL = msgspec.Raw(b"null")
 _SHARED = 4096
 """Grants, and parts of grants, whose texts are remembered, to be shared by all licenses that have them."""
+_SHARED_PHASES = 256
+"""The same of phases; fewer, for nearly all but those before a subscription begins are its own."""
 
 
 class _StoredLicense(msgspec.Struct):
@@ -79,18 +81,19 @@ class _StoredTrial(msgspec.Struct):
     """A trial that begins with the first use."""
 
     lasts_s: int
-    then: tuple[_StoredPhase, ...]
+    then: tuple[msgspec.Raw, ...]
     until_at: datetime | None = None
 
 
 class _StoredTerms(msgspec.Struct):
-    """Terms."""
+    """Terms; their phases stay text, for many subscriptions have the same one before they begin."""
 
-    phases: tuple[_StoredPhase, ...]
+    phases: tuple[msgspec.Raw, ...]
     first_use: _StoredTrial | None = None
 
 
 _terms = msgspec.json.Decoder(_StoredTerms)
+_stored_phase = msgspec.json.Decoder(_StoredPhase)
 _stored_grant = msgspec.json.Decoder(_StoredGrant)
 _limit = msgspec.json.Decoder(Limit)
 _scopes = msgspec.json.Decoder(frozenset[str])
@@ -108,9 +111,9 @@ def decode_terms(text: bytes) -> Terms:
     """Return the terms in the JSON `text`; raise ValueError when they cannot be read."""
     stored, trial = read(_terms, text), None
     if stored.first_use is not None:
-        then = tuple(map(_phase, stored.first_use.then))
+        then = _phases(stored.first_use.then)
         trial = FirstUseTrial(stored.first_use.lasts_s, then, stored.first_use.until_at)
-    terms = Terms(tuple(map(_phase, stored.phases)), trial)
+    terms = Terms(_phases(stored.phases), trial)
     if not terms.phases or (terms.first_use and not terms.first_use.then):
         message = "terms without a phase"
         raise ValueError(message)
@@ -174,7 +177,13 @@ def decode_license(text: str | bytes, terms_of: Callable[[bytes], Terms] = decod
     )
 
 
-def _phase(stored: _StoredPhase) -> Phase:
+def _phases(stored: tuple[msgspec.Raw, ...]) -> tuple[Phase, ...]:
+    return tuple([_phase(bytes(phase)) for phase in stored])  # of a list, for else it is larger than it needs to be
+
+
+@lru_cache(_SHARED_PHASES)
+def _phase(text: bytes) -> Phase:
+    stored = read(_stored_phase, text)
     return Phase(
         starts_at=stored.starts_at,
         standing=stored.standing,

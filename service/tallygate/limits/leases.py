@@ -53,13 +53,19 @@ def may_lease(acquisition: Acquisition) -> bool:
 
 
 def slab_size(demand: float, charges: Sequence[Charge], remaining: Sequence[int], workers: int) -> int:
-    """Return how many requests to take where `demand` are expected; 0 for none. `remaining` units are left of each."""
+    """Return how many requests to take where `demand` are expected; 0 for none. `remaining` units are left of each.
+
+    It is a power of two or one and a half: of few sizes each is made ready once.
+    """
     most = min(demand, LARGEST)
     for charge, units in zip(charges, remaining, strict=True):
         if charge.cost:
             share = _SHARE_OF_RATE if charge.limit.kind is LimitKind.RATE else _SHARE
             most = min(most, units // (charge.cost * share * workers))
-    return 0 if most < SMALLEST else 1 << (int(most).bit_length() - 1)
+    if most < SMALLEST:
+        return 0
+    power = 1 << (int(most).bit_length() - 1)
+    return power + power // 2 if most >= power + power // 2 else power
 
 
 def slab_request(acquisition: Acquisition, requests: int) -> Acquisition:

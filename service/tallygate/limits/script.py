@@ -245,7 +245,7 @@ def verdict(acquisition: Acquisition, reply: bytes) -> Verdict:
         # As LimitState(...) does, without the call in between: this runs for every limit of every request.
         states.append(_made(LimitState, (limit, outcome, told[at], retry_s, reset_s, over)))
         at += 3
-    return Verdict(reply[0] == _YES, reply[1] == _YES, tuple(states), told[0])
+    return _made(Verdict, (reply[0] == _YES, reply[1] == _YES, tuple(states), told[0]))
 
 
 @lru_cache

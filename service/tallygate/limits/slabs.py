@@ -27,6 +27,7 @@ _LIFE_S, _HORIZON_S = 1.0, 0.5
 _RATE_LIFE_S, _RATE_HORIZON_S = 0.9 * RATE_LEASE_US / _SECOND_US, 0.1
 _MARGIN_S = 0.02
 _OK = LimitOutcome.OK
+_made = tuple.__new__
 
 _Told: TypeAlias = tuple[Limit, int, int, int, int | None]
 """Of a charge: limit, cost, units left when the last slab was granted, the most there can be, the reset told then."""
@@ -156,7 +157,8 @@ class Kind:
         if self.ahead is not None:
             left += self.ahead.left
         states = [
-            LimitState(limit, _OK, min(remaining + left * cost, most), None, reset_s)
+            # As LimitState(...) does, without the call in between: this runs for every limit of every request.
+            _made(LimitState, (limit, _OK, min(remaining + left * cost, most), None, reset_s, 0))
             for limit, cost, remaining, most, reset_s in self._told
         ]
         at_us = self._told_us + int((now_s - self._told_s) * _SECOND_US)

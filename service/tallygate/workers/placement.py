@@ -3,7 +3,8 @@
 HTTP/2 and Python have a thread each and wake one another at every request. Across CPUs each of these wakes costs
 several microseconds of both; on one CPU next to nothing. So the threads are kept on the CPU where the system has put
 the first of them. When they wait for it because of others, they are let go for a moment, so that the system may move
-them, and kept together where they come to be.
+them, and kept together where they come to be. Until then they wait, even if another CPU is idle: so it is for machines
+whose CPUs all have work.
 
 Owns the affinity of this process's threads while it runs. Does not own how many processes there are (`supervisor`).
 Concurrency: one task, which looks once a second. Failure: where the system is not Linux, tells nothing of threads or
@@ -15,13 +16,12 @@ import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
-from time import monotonic
 from typing import NamedTuple
 
 LOOK_S, FREE_S = 1.0, 0.05
 """Seconds between two looks, and those for which the system may move us: it does so within some milliseconds."""
 CROWDED = 0.2
-"""The share of the time that we wait for others until we look for another CPU."""
+"""We look for another CPU once we wait for others so much, for each second that we run."""
 
 _THREADS = Path("/proc/self/task")
 _CPU_FIELD = 36
@@ -29,18 +29,22 @@ _CPU_FIELD = 36
 
 
 class Spent(NamedTuple):
-    """At an instant: seconds that the first thread has waited for a CPU so far, and that the others ran."""
+    """Seconds so far: those that the first thread ran and waited for a CPU, and those that the others ran."""
 
-    at_s: float
+    ran_s: float
     waited_s: float
     others_ran_s: float
 
 
 def is_crowded(before: Spent, after: Spent) -> bool:
     """Say whether the first thread waited for somebody else's; for our own it waits because we want it to."""
-    waited_s = after.waited_s - before.waited_s
-    ours_s = after.others_ran_s - before.others_ran_s
-    return waited_s - ours_s > CROWDED * (after.at_s - before.at_s)
+    ran_s, waited_s, others_ran_s = (late - early for early, late in zip(before, after, strict=True))
+    return waited_s - others_ran_s > CROWDED * (ran_s + others_ran_s)
+
+
+def shares_cpu(setting: str, workers: int) -> bool:
+    """Say whether each of so many workers is to be kept on one CPU: where the system has no CPU to spare, if `auto`."""
+    return setting == "one" or (setting == "auto" and workers >= len(_allowed()))
 
 
 @asynccontextmanager
@@ -76,12 +80,12 @@ def cpu_in_use() -> int:
 
 def spent() -> Spent:
     """Return what the threads have spent so far; raise OSError where the system does not tell."""
-    waited_s, others_ran_s = _schedule(os.getpid())[1], 0.0
+    (ran_s, waited_s), others_ran_s = _schedule(os.getpid()), 0.0
     for thread in _threads():
         if thread != os.getpid():
             with suppress(OSError):  # it has ended
                 others_ran_s += _schedule(thread)[0]
-    return Spent(monotonic(), waited_s, others_ran_s)
+    return Spent(ran_s, waited_s, others_ran_s)
 
 
 async def _keep(may_run_on: set[int], look: Callable[[], Spent], sleep: Callable[[float], Awaitable[None]]) -> None:
