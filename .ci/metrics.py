@@ -24,6 +24,7 @@ _HEAD = """# Metrics
 Two kinds of process have a page for Prometheus, `/metrics` at `TALLYGATE_METRICS_LISTEN`: `tallygate serve`, one page
 for all its workers, and `tallygate worker`. The same address answers `/healthz` (alive) and `/readyz` (able to decide).
 Where `tallygate admin` does the worker's work, its page is at `TALLYGATE_ADMIN_METRICS_LISTEN`, and nowhere unless set.
+No page asks who reads it, and the worker's says what customers pay: let Prometheus alone reach them.
 
 ```yaml
 scrape_configs:
@@ -66,8 +67,9 @@ none of these series. `plan` is the plan in force now; of overage, the one that 
   week's 7 of 30.4 days'. Currencies are not converted.
 
 Usage is in them once it is in the ledger, some 70 s later. They are absent rather than old: after three rounds in vain,
-and at once in a worker that does not lead any more. 10,000 live subscriptions cost the worker 1.7 s of CPU a minute,
-some milliseconds at a stretch, and Postgres 0.8 s (`python -m benchmarks.revenue`).
+and at once in a worker that does not lead any more. 10,000 live subscriptions with a token and three routes each cost
+the worker 1.7 s of CPU a minute, some milliseconds at a stretch, and Postgres 0.8 s (`python -m benchmarks.revenue`).
+It grows with them, and with the tokens and routes of each; a round that takes longer than a minute makes the next late.
 
 ## Single customers
 

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import httpx
 
-from tallygate.devservers.prometheus import PrometheusError
+from tallygate.devservers.prometheus import ask
 
 _DEADLINE_S = 20
 
@@ -44,25 +44,17 @@ class Prometheus:
 
     async def at(self, expression: str, at: float) -> list[Series]:
         """Return what an expression was at an instant: one point in each series."""
-        found = await self._ask("/api/v1/query", {"query": expression, "time": at})
+        found = await ask(self.http, "/api/v1/query", {"query": expression, "time": at})
         return [Series(one["metric"], (_point(one["value"]),)) for one in found["result"]]
 
     async def over(self, expression: str, span: Span) -> list[Series]:
         """Return what an expression was, step by step."""
-        found = await self._ask(
+        found = await ask(
+            self.http,
             "/api/v1/query_range",
             {"query": expression, "start": span.begin, "end": span.end, "step": span.step_s},
         )
         return [Series(one["metric"], tuple(_point(each) for each in one["values"])) for one in found["result"]]
-
-    async def _ask(self, path: str, parameters: Mapping[str, str | float]) -> dict[str, Any]:
-        try:
-            answer = (await self.http.get(path, params=dict(parameters))).json()
-        except (httpx.TransportError, ValueError) as error:
-            raise PrometheusError(f"{path}: {error}") from None
-        if answer["status"] != "success":
-            raise PrometheusError(f"{answer['error']} in {parameters['query']}")
-        return dict(answer["data"])
 
 
 @asynccontextmanager

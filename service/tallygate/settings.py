@@ -100,8 +100,8 @@ class Settings(BaseModel):
     license_max_stale_s: float = Field(
         3600,
         ge=0,
-        le=86_400,
-        description="Seconds a known license is still used while Postgres does not answer; a day at most, for bills.",
+        le=82_800,
+        description="Seconds a known license is still used while Postgres does not answer; 82800 at most, for bills.",
     )
     license_cache_entries: int = Field(200_000, ge=100, description="Licenses kept in memory, at most.")
     license_cache_mib: int = Field(256, ge=1, description="Memory for licenses in MiB, at most (estimated).")

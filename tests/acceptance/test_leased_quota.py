@@ -18,7 +18,7 @@ from tallygate.devservers.ports import LOOPBACK, free_ports
 from tallygate.plans.parse import parse
 from tallygate.settings import PREFIX, load
 
-_QUOTA, _CLIENTS, _WORKERS, _KILLS = 20_000, 64, 2, 3
+_QUOTA, _CLIENTS, _WORKERS, _KILLS = 13_000, 64, 2, 3
 _PATIENCE = "60s"
 _PLANS = f"""
 routes: [{{match: "* /v1/**"}}]
@@ -83,7 +83,7 @@ async def _kill_one(world: World, secret: str) -> Counter[str]:
 
 
 async def test_workers_that_lease_admit_a_quota_to_the_unit(data_dir: Path) -> None:
-    """Two processes decide most of it in memory and admit 20,000 in the end, not one more; what they held came back."""
+    """Two processes decide most of it in memory and admit the quota, not one more; what they held came back."""
     async with leasing(data_dir / "leased", HARDENED) as world:
         secret = (await world.account("large")).secret
         answers: Counter[str] = await world.hammer(secret, _QUOTA - 5_000, _CLIENTS)

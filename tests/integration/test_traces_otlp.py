@@ -104,6 +104,25 @@ async def test_a_refused_batch_is_lost_and_the_next_is_tried_later(receiver: Rec
     await sending.queue.close()
 
 
+async def test_an_exporter_that_raises_costs_its_batch_alone(
+    receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An error nobody foresaw is a batch lost, and counted; the spans after it are sent."""
+    sending = Sending(receiver.url)
+    with monkeypatch.context() as broken:
+        broken.setattr(sending.queue._exporter, "export", _raise)
+        sending.record(1)
+        await sending.queue.hand_on()
+    sending.record(2)
+    await sending.queue.hand_on()
+    assert sending.told == {"failed": 1, "sent": 2}
+    await sending.queue.close()
+
+
+def _raise(_spans: object) -> None:
+    raise ValueError("unforeseen")
+
+
 async def test_a_receiver_that_is_away_at_the_end_costs_its_spans() -> None:
     """Nobody listens: what could not be sent is counted, whether it was tried or not."""
     sending = Sending("http://127.0.0.1:1")

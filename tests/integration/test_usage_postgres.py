@@ -1,9 +1,11 @@
 """The ledger in Postgres: what it refuses, how its partitions come and go, and who may write."""
 
 import asyncio
-from collections.abc import AsyncIterator
+import json
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import asyncpg
 import pytest
@@ -15,6 +17,7 @@ from tallygate.core.errors import StoreUnavailableError
 from tallygate.limits import keys
 from tallygate.limits.keys import usage_field
 from tallygate.storage import postgres
+from tallygate.storage.queries import load
 from tallygate.usage.buckets import Bucket, BucketName
 from tallygate.usage.entry import minute_at
 from tallygate.usage.ledger import UnstorableError
@@ -175,6 +178,19 @@ async def test_retention_waits_for_exports(pool: postgres.Pool) -> None:
     assert await retention.tend() == Tended()
 
 
+async def test_every_month_that_was_dropped_unsent_is_counted(pool: postgres.Pool) -> None:
+    """After a long pause, or where entries are to be kept for less time than before, several go at once."""
+    ledger = PostgresLedger(pool)
+    await ledger.store([bucket(minute=MINUTE + months * 31 * 1440) for months in range(3)])
+    await pool.execute("INSERT INTO exports (name, last_id, updated_at) VALUES ('behind', 1, now())")
+    retention = Retention(ledger, ManualClock(datetime(2025, 9, 1, tzinfo=UTC)), minutes_days=40, hours_days=40)
+    tended = await retention.tend()
+    assert set(tended.dropped) >= {
+        f"usage_{kind}_2025_0{month}" for kind in ("entries", "hours") for month in (2, 3, 4)
+    }
+    assert tended.unsent == 2
+
+
 async def test_retention_goes_on_once_exports_have_sent(pool: postgres.Pool) -> None:
     """Entries are dropped in their time where every export is past them, files written included."""
     ledger = PostgresLedger(pool)
@@ -183,12 +199,33 @@ async def test_retention_goes_on_once_exports_have_sent(pool: postgres.Pool) -> 
     await pool.execute(
         "INSERT INTO export_files (export, day, after_id, to_id) VALUES ('daily', $1, 0, 1)", minute_at(MINUTE).date()
     )
-    retention = Retention(
-        ledger, ManualClock(datetime(2025, 4, 12, tzinfo=UTC)), minutes_days=40, hours_days=0
-    )  # fmt: skip
+    retention = Retention(ledger, ManualClock(datetime(2025, 4, 12, tzinfo=UTC)), minutes_days=40, hours_days=0)
     assert set((await retention.tend()).waiting) == {"daily"}
     await pool.execute("UPDATE export_files SET written_at = now()")
     assert await retention.tend() == Tended(dropped=("usage_entries_2025_02",))
+
+
+async def test_what_exports_have_sent_is_not_looked_through(pool: postgres.Pool) -> None:
+    """Each hour the worker asks whether an old month was sent: of one that was, however large, it reads no row."""
+    ledger = PostgresLedger(pool)
+    await ledger.store([large(5_000)])
+    await pool.execute(
+        "INSERT INTO exports (name, last_id, updated_at) SELECT 'ahead', max(id), now() FROM usage_entries"
+    )
+    await pool.execute("ANALYZE")
+    asked = "EXPLAIN (ANALYZE, FORMAT JSON) " + load("tallygate.usage", "queries.sql")["unsent"]
+    (plan,) = json.loads(await pool.fetchval(asked, minute_at(MINUTE) + timedelta(days=1)))
+    assert sum(rows_read(plan["Plan"])) == 0
+    await pool.execute("UPDATE exports SET last_id = last_id - 1")
+    assert list(await ledger.unsent(minute_at(MINUTE) + timedelta(days=1))) == ["ahead"]
+
+
+def rows_read(node: dict[str, Any]) -> Iterator[float]:
+    """Return how many rows of the ledger each step of a plan read, those it threw away too."""
+    if node.get("Relation Name", "").startswith("usage_entries"):
+        yield node["Actual Rows"] + node.get("Rows Removed by Filter", 0)
+    for each in node.get("Plans", ()):
+        yield from rows_read(each)
 
 
 async def test_a_partition_in_use_is_dropped_another_time(database: Database, pool: postgres.Pool) -> None:

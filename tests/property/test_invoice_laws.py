@@ -20,6 +20,7 @@ from tallygate.billing.usage import Outcome
 from tallygate.core.money import rounded
 from tallygate.core.periods import Calendar
 from tallygate.licenses.license import Standing
+from tallygate.limits.limit import LONGEST_HOLD_S
 from tallygate.plans.charge import Charge, Package, PerUnit
 from tallygate.plans.compile import compile_terms
 from tallygate.plans.contract import Contract
@@ -179,13 +180,27 @@ def test_units_on_a_plan_near_its_time_are_priced_by_it(history: tuple[Case, lis
 
 @given(histories())
 @settings(deadline=None)
+def test_all_that_is_awaited_comes_before_a_bill_is_complete(history: tuple[Case, list[Row]]) -> None:
+    """A unit as late as it may be, with an outcome as late as that may be, leaves the worker its hour."""
+    case, rows = history
+    contract, plans, found, _ = case
+    for row in rows:
+        assert row.minute_at
+        home = home_of(row.plan, row.minute_at, found)
+        period = period_of(schedule(contract, found), plans, home.at, WhichPeriod.CURRENT)
+        told_at = row.minute_at + MINUTE + timedelta(seconds=LONGEST_HOLD_S)
+        assert told_at + timedelta(hours=1) <= period.to_at + SETTLED_AFTER
+
+
+@given(histories())
+@settings(deadline=None)
 def test_what_comes_later_than_a_day_moves_no_unit(history: tuple[Case, list[Row]]) -> None:
     """Of a life only its beginning and what lies within a day of a minute tell its home: a complete bill stays."""
     case, rows = history
     _, _, found, _ = case
     for row in rows:
         assert row.minute_at
-        now = row.minute_at + SETTLED_AFTER
+        now = row.minute_at + REACH + MINUTE
         begun = tuple(replace(each, to_at=min(each.to_at, now)) for each in found if each.from_at < now)
         so_far = begun or found[:1]  # the beginning does not change, and is known before anything is used
         home = home_of(row.plan, row.minute_at, found)

@@ -8,14 +8,14 @@ import base64
 import hashlib
 import hmac
 import json
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections import deque
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
-from typing import Self
 from urllib.parse import parse_qsl
+
+from support.http_receiver import Call, HttpReceiver
 
 BEARER = "a-key-of-tests"
 SECRET = "whsec_" + base64.b64encode(b"a secret of tests, 32 bytes long").decode()
@@ -45,37 +45,23 @@ class Taken:
     at: str
 
 
-class ReceiverServer(ABC):
+class ReceiverServer(HttpReceiver):
     """A receiver; `taken` is what it counted, by key, in the order in which it came."""
 
     path = ""
 
     def __init__(self) -> None:
         """Take everything."""
+        super().__init__()
         self.taken: dict[str, Taken] = {}
         self.calls: list[bytes] = []
         self.faults: deque[Fault | None] = deque()
         self.refuses: Callable[[Taken], bool] = lambda _: False
         self.repeats = 0
-        self.url = ""
-        self._open: set[asyncio.StreamWriter] = set()
 
     @abstractmethod
     def take(self, headers: dict[str, str], body: bytes) -> tuple[int, bytes]:
         """Check a call and count what it holds; return what is answered."""
-
-    @asynccontextmanager
-    async def running(self) -> AsyncIterator[Self]:
-        """Serve while the block runs."""
-        server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
-        self.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-        try:
-            yield self
-        finally:
-            server.close()
-            for writer in list(self._open):
-                writer.transport.abort()
-            await server.wait_closed()
 
     def values(self) -> list[int]:
         """Return what was counted, in the order in which it came."""
@@ -90,23 +76,10 @@ class ReceiverServer(ABC):
         self.taken[taken.key] = taken
         return True
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._open.add(writer)
-        try:
-            while await self._answer(reader, writer):
-                pass
-        except (asyncio.IncompleteReadError, ConnectionError):
-            pass
-        finally:
-            self._open.discard(writer)
-            writer.transport.abort()
-
-    async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
-        head = (await reader.readuntil(b"\r\n\r\n")).decode().splitlines()
-        headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in head[1:])}
-        body = await reader.readexactly(int(headers.get("content-length", "0")))
-        assert head[0] == f"POST {self.path} HTTP/1.1"
-        self.calls.append(body)
+    async def answer(self, call: Call, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+        """Take it, or misbehave as the next of `faults` says."""
+        assert call.asked == f"POST {self.path} HTTP/1.1"
+        self.calls.append(call.body)
         fault = self.faults.popleft() if self.faults else None
         match fault:
             case Fault.DIES_BEFORE:
@@ -115,7 +88,7 @@ class ReceiverServer(ABC):
                 status = {Fault.FAILS: 503, Fault.THROTTLES: 429, Fault.LOCKS_OUT: 401}[fault]
                 writer.write(_response(status, f"no, {BEARER}".encode(), "retry-after: 70\r\n"))
                 return True
-        status, told = self.take(headers, body)
+        status, told = self.take(call.headers, call.body)
         match fault:
             case Fault.DIES_AFTER:
                 return False

@@ -22,11 +22,11 @@ class Desk:
         """Begin with nothing counted."""
         self.told: list[tuple[Decision, float]] = []
         self.registry = Metrics("1").registry
-        customers = BusyCustomers(10)
-        customers.named = frozenset(named or ("cus_1",))
+        self.customers = BusyCustomers(10)
+        self.customers.named = frozenset(named or ("cus_1",))
         self.now_s = 100.0
         self.metrics = CustomerMetrics(self.registry, lambda: self.now_s)
-        self.count = CustomerCounting(lambda *told: self.told.append(told), self.metrics, customers)
+        self.count = CustomerCounting(lambda *told: self.told.append(told), self.metrics, self.customers)
 
     def shows(self, name: str, **labels: str) -> float | None:
         """Return the number of a series under plan `pro`, None where there is no such series."""
@@ -140,6 +140,15 @@ def test_the_newest_of_what_two_tokens_saw_is_shown() -> None:
         desk.count(allow(license_=license_, states=(state(limit, remaining=500, reset_s=60),)), 0.1)
     assert desk.shows("limit_used_ratio", customer="cus_1", limit="daily") == 0.75
     desk.now_s += 60
+    assert desk.shows("limit_used_ratio", customer="cus_1", limit="daily") is None
+
+
+def test_limits_of_who_is_named_no_more_do_not_come_back() -> None:
+    """What was noted of a customer before the name was lost, and not looked at yet, is not shown afterwards."""
+    desk = Desk()
+    desk.count(allow(states=(state(DAILY, remaining=250, reset_s=60),)), 0.1)
+    desk.customers.named = frozenset({"cus_9"})
+    desk.metrics.keep(desk.customers.named)
     assert desk.shows("limit_used_ratio", customer="cus_1", limit="daily") is None
 
 

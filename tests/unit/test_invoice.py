@@ -258,7 +258,7 @@ def test_the_fee_of_a_percentage_counts_the_events_of_its_own_meter() -> None:
 def test_a_bill_is_complete_when_the_ledger_is() -> None:
     """Not at the end of the period, but when all outcomes and late units that are waited for have been moved."""
     account = on("pro@1: {price: {amount: 1, currency: USD}}")
-    complete_at = day("2026-09-02T01:00")
+    complete_at = day("2026-09-03T01:00")
     for moved_to, is_complete in ((None, False), (complete_at - MINUTE, False), (complete_at, True)):
         made = replace(account, ledger=LedgerState(moved_to, 7)).bill(day("2026-08-20"))
         assert (made.is_complete, made.ledger.last_id) == (is_complete, 7)

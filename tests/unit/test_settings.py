@@ -74,7 +74,7 @@ def test_every_wrong_setting_is_told_at_once_and_no_value_of_it() -> None:
     [
         ("LICENSE_TTL_S", "0"),
         ("LICENSE_TTL_S", "nan"),
-        ("LICENSE_MAX_STALE_S", "86401"),
+        ("LICENSE_MAX_STALE_S", "82801"),
         ("LICENSE_CACHE_ENTRIES", "1.5"),
         ("STORE_TIMEOUT_S", "0"),
         ("LIMITER_TIMEOUT_S", "-1"),

@@ -128,7 +128,7 @@ def test_a_series_was_created_when_its_first_worker_made_it() -> None:
 def test_help_and_type_of_every_series_are_kept() -> None:
     """Aggregating changes values only: names, help and types are those of one process, in the same order."""
     one = Metrics("1")
-    described = [line for line in one.exposition().decode().splitlines() if line.startswith("#")]
+    described = [line for line in generate_latest(one.registry).decode().splitlines() if line.startswith("#")]
     merged = page(told(one), told(one))
     assert [line for line in merged.decode().splitlines() if line.startswith("#")] == described
 
@@ -146,7 +146,7 @@ def test_every_gauge_has_a_rule() -> None:
     """Whoever adds a gauge decides, beside it, what several workers say together."""
     metrics = Metrics("1")
     CustomerMetrics(metrics.registry)
-    ours = (metrics.exposition() + SupervisorMetrics().exposition()).decode()
+    ours = (generate_latest(metrics.registry) + generate_latest(SupervisorMetrics().registry)).decode()
     gauges = {family.name for family in text_string_to_metric_families(ours) if family.type == "gauge"}
     assert {name for name in gauges if not name.endswith("_created")} == set(GAUGES_OVER_WORKERS)
 

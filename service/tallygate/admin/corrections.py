@@ -12,6 +12,7 @@ from tallygate.admin.dossier import contract_of, need_subscription, plans_of
 from tallygate.admin.records import Correction, as_json
 from tallygate.admin.rows.plans import split_ref
 from tallygate.admin.transaction import Transaction
+from tallygate.billing.home import minute_of
 from tallygate.billing.life import life
 from tallygate.core.errors import InputError
 from tallygate.limits.keys import ALLOWED, OVERAGE
@@ -58,7 +59,7 @@ class Corrections:
             found = await need_subscription(rows, subscription)
             if plan is not None and await rows.plans.version(*split_ref(plan)) is None:
                 raise InputError("plan", f"there is no {plan}", "choose a version that is: no bill charges others")
-            began_at = (at or rows.now).replace(second=0, microsecond=0)
+            began_at = minute_of(at or rows.now)
             if not minute_at(FIRST_MINUTE) <= began_at <= rows.now:
                 raise InputError("at", "is no instant anything was counted at", "choose one that has gone by")
             entry = UsageEntry(

@@ -21,14 +21,15 @@ from tallygate.billing.share import Share, has_billed_trial, shares
 from tallygate.billing.unbilled import Unbilled, unbilled
 from tallygate.billing.usage import BilledUsage, LedgerState, Outcome, UsageTrace, units_of
 from tallygate.core.money import EXACT, rounded
+from tallygate.limits.limit import LONGEST_HOLD_S
 from tallygate.plans.charge import Charge
 from tallygate.plans.document import Plan
 
-SETTLED_AFTER = REACH + timedelta(hours=1)
+SETTLED_AFTER = REACH + timedelta(seconds=LONGEST_HOLD_S) + timedelta(hours=1)
 """How long after its end a period still gets units as a matter of course.
 
-Outcomes of its last requests are awaited for up to a day (`within`), units on a plan that was left count for as long
-as REACH; in the hour more the worker does its part.
+Units on a plan that was left count for as long as REACH, and the outcome of the last of them is awaited for up to a day
+more (`within`); in the hour after that the worker gives back what nobody settled.
 """
 
 

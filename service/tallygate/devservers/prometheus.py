@@ -67,6 +67,17 @@ def scrape_config(
     return json.dumps(whole, indent=2)  # JSON is YAML
 
 
+async def ask(http: httpx.AsyncClient, path: str, parameters: Mapping[str, str | float]) -> Any:  # noqa: ANN401 - what Prometheus answers with
+    """Return the data of an answer of any Prometheus's API; raise PrometheusError when there is none."""
+    try:
+        answer = (await http.get(path, params=dict(parameters))).json()
+    except (httpx.TransportError, ValueError) as error:
+        raise PrometheusError(f"{path}: {error}") from None
+    if answer["status"] != "success":
+        raise PrometheusError(f"{answer['error']} in {parameters}")
+    return answer["data"]
+
+
 class EmbeddedPrometheus:
     """A Prometheus of our own in `data_dir`; `port` 0 means any free one."""
 
@@ -130,14 +141,8 @@ class EmbeddedPrometheus:
         return {one["labels"]["job"]: one["lastError"] or one["health"] for one in found["activeTargets"]}
 
     async def _ask(self, path: str, **parameters: str) -> Any:  # noqa: ANN401 - what Prometheus answers with
-        try:
-            async with httpx.AsyncClient(base_url=self.url, timeout=_ANSWER_DEADLINE_S, trust_env=False) as http:
-                answer = (await http.get(path, params=parameters)).json()
-        except (httpx.TransportError, ValueError) as error:
-            raise PrometheusError(f"{path}: {error}") from None
-        if answer["status"] != "success":
-            raise PrometheusError(f"{answer['error']} in {parameters}")
-        return answer["data"]
+        async with httpx.AsyncClient(base_url=self.url, timeout=_ANSWER_DEADLINE_S, trust_env=False) as http:
+            return await ask(http, path, parameters)
 
     async def _start(self, prometheus: Path, port: int, resources: AsyncExitStack) -> int:
         command = [

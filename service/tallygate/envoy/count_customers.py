@@ -33,6 +33,7 @@ class CustomerCounting:
     ) -> None:
         """Count into `metrics` too, under the names that `customers` gives."""
         self._count = count
+        self._customers = customers
         self._name = customers.name
         self._checks = metrics.checks.count
         self._add_units = metrics.units.add
@@ -70,7 +71,8 @@ class CustomerCounting:
 
     def _note_used(self) -> None:
         seen, self._seen = self._seen, {}
-        for at_s, name, plan, license_, states in sorted(seen.values(), key=itemgetter(0)):
+        named = [each for each in seen.values() if each[1] in self._customers.named]  # who no longer is was dropped
+        for at_s, name, plan, license_, states in sorted(named, key=itemgetter(0)):
             for state in states:
                 limit = state.limit
                 if limit.kind in _SHOWN and limit.amount and not limit.is_shadow:

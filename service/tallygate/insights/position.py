@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from itertools import groupby, pairwise
 
-from tallygate.billing.home import cuts_of, home_of
+from tallygate.billing.home import cuts_of, home_of, minute_of
 from tallygate.billing.invoice import Payer
 from tallygate.billing.life import Stretch, life
 from tallygate.billing.period import BillingPeriod, Schedule, WhichPeriod, period_of
@@ -137,8 +137,8 @@ def _counted(stored: Contracted, limit: Limit, phase: Phase, at: datetime) -> Sp
     period = limit.calendar.period_at(at)
     is_shared = limit.per is CountedPer.CUSTOMER
     afresh = (each.at for each in stored.contract.changes if each.id == phase.counters and not is_shared)
-    from_at = _minute(max((*afresh, period.start_at)))
-    return Span(stored.contract.customer, None if is_shared else stored.id, from_at, _minute(period.end_at))
+    from_at = minute_of(max((*afresh, period.start_at)))
+    return Span(stored.contract.customer, None if is_shared else stored.id, from_at, minute_of(period.end_at))
 
 
 def _bill(
@@ -173,7 +173,3 @@ def _minutes(period: BillingPeriod, stretches: tuple[Stretch, ...]) -> Iterator[
 def versions(stored: Iterable[Contracted]) -> set[str]:
     """Return the plan versions that these contracts name."""
     return {ref for each in stored for ref in each.contract.plans}
-
-
-def _minute(at: datetime) -> datetime:
-    return at.replace(second=0, microsecond=0)

@@ -55,9 +55,7 @@ class PostgresRevenue:
                 return found
             after = ids[-1]
 
-    async def _add(
-        self, found: Revenue, connection: PooledConnection, ids: Sequence[str], at: datetime
-    ) -> None:  # fmt: skip
+    async def _add(self, found: Revenue, connection: PooledConnection, ids: Sequence[str], at: datetime) -> None:
         stored = await _contracted(connection, await connection.fetch(_SQL["contracts"], ids, at))
         await self._learn(connection, versions(stored))
         positions: list[Position] = []

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from functools import partial
 
-from prometheus_client import CollectorRegistry, Gauge, Info, generate_latest
+from prometheus_client import CollectorRegistry, Gauge, Info
 from prometheus_client.gc_collector import GCCollector
 from prometheus_client.process_collector import ProcessCollector
 
@@ -101,7 +101,3 @@ class WorkerMetrics:
             "Fixed prices of customers who are served, a month of each; none is due in a trial.",
             ["plan", "currency"],
         )
-
-    def exposition(self) -> bytes:
-        """Return all series in the Prometheus text format."""
-        return generate_latest(self.registry)

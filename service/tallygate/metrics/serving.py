@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from functools import partial
 
-from prometheus_client import CollectorRegistry, Gauge, Info, generate_latest
+from prometheus_client import CollectorRegistry, Gauge, Info
 from prometheus_client.gc_collector import GCCollector
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
@@ -120,7 +120,3 @@ class Metrics:
             "Spans of traces, by what became of them (sent, failed, dropped for want of room or time).",
             ["result"],
         )
-
-    def exposition(self) -> bytes:
-        """Return all series in the Prometheus text format."""
-        return generate_latest(self.registry)

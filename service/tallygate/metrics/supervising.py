@@ -1,6 +1,6 @@
 """The series of the process that keeps several workers running."""
 
-from prometheus_client import CollectorRegistry, Gauge, generate_latest
+from prometheus_client import CollectorRegistry, Gauge
 from prometheus_client.process_collector import ProcessCollector
 
 from tallygate.metrics.kinds import Tally
@@ -22,7 +22,3 @@ class SupervisorMetrics:
         self.restarts = Tally(
             "tallygate_worker_restarts", "Workers that ended unasked and were started again.", [], self.registry
         )
-
-    def exposition(self) -> bytes:
-        """Return all series in the Prometheus text format."""
-        return generate_latest(self.registry)

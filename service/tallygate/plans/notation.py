@@ -8,6 +8,7 @@ import re
 from decimal import Decimal
 
 from tallygate.core.errors import InputError
+from tallygate.limits.limit import LONGEST_HOLD_S
 from tallygate.plans.document import AllowUntil
 from tallygate.plans.problems import shown
 
@@ -21,7 +22,6 @@ TIMES = re.compile(r"((?:0|[1-9][0-9]{0,5})(?:\.[0-9]{1,3})?)x")
 UNITS = re.compile(r"([0-9_]+) units")
 HOLD = re.compile(r"([1-9][0-9]{0,4})([smh])")
 _HOLDS_S = {"h": 3600, "m": 60, "s": 1}
-LONGEST_HOLD_S = 86_400
 PERCENT = re.compile(r"(?:100(?:\.00?)?|(?:0|[1-9][0-9]?)(?:\.[0-9]{1,2})?)")
 SHARE = re.compile(r"([1-9][0-9]?)%")
 STATUSES = re.compile(r"([1-5])xx|([1-5][0-9]{2})(?:-([1-5][0-9]{2}))?")

@@ -90,8 +90,8 @@ class SpanQueue(SpanProcessor):
             async with asyncio.timeout(_SEND_S + 1):  # the exporter has its deadline: this one is for a bad exporter
                 answer = await asyncio.get_running_loop().run_in_executor(self._thread, self._exporter.export, batch)
             is_sent = answer is SpanExportResult.SUCCESS
-        except TimeoutError:
-            pass
+        except Exception as error:  # noqa: BLE001 - whatever an exporter raises costs this batch, never the next
+            _log.debug("spans were not sent", problem=type(error).__name__)
         finally:
             self._tell("sent" if is_sent else "failed", len(batch))
             self._note(is_well=is_sent)

@@ -16,6 +16,7 @@ from tallygate.usage.postgres import PostgresLedger
 
 MOST_WAIT_DAYS = 30
 """How much longer than they are to be kept entries wait for an export; then they are dropped, and that is told."""
+_ENTRIES = "usage_entries_"
 _log = structlog.get_logger("tallygate.usage")
 
 
@@ -23,7 +24,7 @@ _log = structlog.get_logger("tallygate.usage")
 class Tended:
     """What a round came to: for how long entries outlive their time, by the export that has not sent them.
 
-    `dropped` are names of partitions; `unsent` of these had entries that an export had not sent.
+    `dropped` are names of partitions; `unsent` of these are not before the first entry that an export had not sent.
     """
 
     waiting: Mapping[str, timedelta] = field(default_factory=dict)
@@ -56,7 +57,8 @@ class Retention:
 def _told(dropped: list[str], unsent: Mapping[str, datetime], over_at: datetime) -> Tended:
     if dropped:
         _log.info("usage is older than it is to be kept, and was dropped", partitions=dropped)
-    lost = {f"usage_entries_{at:%Y_%m}": export for export, at in unsent.items()}.keys() & set(dropped)
+    begin = [f"{_ENTRIES}{at:%Y_%m}" for at in unsent.values()]
+    lost = [each for each in dropped if each.startswith(_ENTRIES) and any(each >= first for first in begin)]
     if lost:
-        _log.error("usage was dropped that exports had not sent", partitions=sorted(lost), exports=sorted(unsent))
+        _log.error("usage was dropped that exports had not sent", partitions=lost, exports=sorted(unsent))
     return Tended({export: over_at - at for export, at in unsent.items()}, tuple(dropped), len(lost))

@@ -10,10 +10,13 @@ SELECT make_usage_partitions_v1($1::timestamptz[]);
 
 -- name: unsent
 -- In: $1 instant. Out: name, oldest_at of each export that has not sent, or not written, all that was recorded before
--- then. What it has put aside counts as sent. Only partitions that are to be dropped are looked into.
+-- then. What it has put aside counts as sent. Only partitions that are to be dropped are looked into. Whether there is
+-- anything is asked in the order of numbers first: by time, one that has sent all would have them read to their ends.
 SELECT name, oldest_at FROM (
     SELECT name, least(
-        (SELECT min(recorded_at) FROM usage_entries WHERE id > coalesce(last_id, 0) AND recorded_at < $1),
+        CASE WHEN (SELECT id FROM usage_entries WHERE id > coalesce(last_id, 0) AND recorded_at < $1
+            ORDER BY id LIMIT 1) IS NOT NULL
+        THEN (SELECT min(recorded_at) FROM usage_entries WHERE id > coalesce(last_id, 0) AND recorded_at < $1) END,
         (SELECT min(day) FROM export_files WHERE export = name AND written_at IS NULL)::timestamp AT TIME ZONE 'UTC'
     ) AS oldest_at FROM exports
 ) AS export WHERE oldest_at < $1;
