@@ -6,9 +6,10 @@ import sys
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 
+import asyncpg
 import pytest
 import redis.asyncio
-from support.servers import Database
+from support.servers import Database, with_login
 
 from tallygate.app.checkup import checkup
 from tallygate.core.clock import ManualClock, SystemClock
@@ -45,6 +46,18 @@ async def evicting(redis_url: str) -> AsyncIterator[str]:
 async def test_nothing_ails_what_is_well(database: Database, redis_url: str) -> None:
     """A migrated Postgres and a Redis that keeps its keys are fit."""
     assert await problems(database.dsn, redis_url) == {"schema": "", "clock": "", "redis": ""}
+
+
+async def test_the_control_planes_login_may_look(database: Database, redis_url: str) -> None:
+    """Doctor needs no more than what whoever runs the REST API has anyway."""
+    owner = await asyncpg.connect(database.dsn)
+    await owner.execute("CREATE ROLE doctors_login LOGIN PASSWORD 'secret' IN ROLE tallygate_control")
+    try:
+        found = await problems(with_login(database.dsn, "doctors_login", "secret"), redis_url)
+    finally:
+        await owner.execute("DROP ROLE doctors_login")
+        await owner.close()
+    assert found == {"schema": "", "clock": "", "redis": ""}
 
 
 async def test_a_login_that_may_not_look_is_told(database: Database, redis_url: str) -> None:

@@ -17,6 +17,7 @@ _RETRY = WORKER_ENDPOINTS[WORKER_ENDPOINTS.index("                        retry_
 )[0]
 _PREDICATE = _RETRY[_RETRY.index("                          retry_host_predicate:") :]
 _HEALTH = WORKER_ENDPOINTS[WORKER_ENDPOINTS.index("      health_checks:") :].partition("      # max_retries low")[0]
+_GRPC_HEALTH = "grpc_health_check: {service_name: envoy.service.auth.v3.Authorization}"
 _ROUTE = "route: {cluster: upstream, timeout: 30s}"
 _ENDPOINT = "              - endpoint: {address: {socket_address: {address: 127.0.0.1, port_value: 50052}}}\n"
 _FILTERS = HARDENED[HARDENED.index("                  - name: envoy.filters.http.ext_authz\n") :].partition(
@@ -153,6 +154,7 @@ PLANTS = (
     ),
     Plant(mistakes.LEAST_REQUEST, WORKER_ENDPOINTS, "lb_policy: ROUND_ROBIN", "lb_policy: LEAST_REQUEST", workers=4),
     Plant(mistakes.NO_HEALTH_CHECK, WORKER_ENDPOINTS, _HEALTH, workers=4),
+    Plant(mistakes.NO_HEALTH_CHECK, WORKER_ENDPOINTS, _GRPC_HEALTH, "tcp_health_check: {}", workers=4),
     Plant(mistakes.NOT_HTTP2, MINIMAL, _HTTP2, "http_protocol_options: {}"),
     Plant(mistakes.NOTHING_ASKS, HARDENED, _FILTERS),
     Plant(

@@ -43,6 +43,8 @@ spec:
   path: {escapedSlashesAction: RejectRequest}
 """
 SLOW_RETRY = "backendSettings: {retry: {perRetry: {backOff: {baseInterval: 1s}}}}"
+FEW_RETRIES = "backendSettings: {retry: {}, circuitBreaker: {maxParallelRetries: 3}}"
+BY_LOAD = "backendSettings: {loadBalancer: {type: LeastRequest}}"
 FILTER = """\
 kind: EnvoyFilter
 spec:
@@ -79,7 +81,7 @@ def test_nothing_is_found_where_all_is_well() -> None:
         ('          statusOnError: "503"\n', "", ("status-on-error", 7)),
         ('statusOnError: "503"', 'statusOnError: "403"', ("status-on-error", 12)),
         ('statusOnError: "503"', 'statusOnError: "503"\n          includeRequestBodyInCheck: {}', ("request-body", 13)),
-        ("envoyExtAuthzGrpc:", "envoyExtAuthzHttp:\n          pathPrefix: /check", ("not-grpc", 8)),
+        ("envoyExtAuthzGrpc:", "envoyExtAuthzHttp:", ("not-grpc", 7)),
         (
             "extensionProviders:",
             "pathNormalization: {normalization: NONE}\n    extensionProviders:",
@@ -94,6 +96,13 @@ def test_nothing_is_found_where_all_is_well() -> None:
         ("    grpc: {", "    headersToExtAuth: [authorization]\n    grpc: {", ("identity-spoofable", 28)),
         ("    grpc: {", "    bodyToExtAuth: {maxRequestBytes: 1}\n    grpc: {", ("request-body", 28)),
         ("port: 50051}]}", f"port: 50051}}], {SLOW_RETRY}}}", ("retry-too-late", 28)),
+        ("port: 50051}]}", f"port: 50051}}], {BY_LOAD}}}", ("least-request", 28)),
+        ("port: 50051}]}", f"port: 50051}}], {FEW_RETRIES}}}", ("retries-bounded", 28)),
+        (
+            "extensionProviders:",
+            "pathNormalization: {normalization: BASE}\n    extensionProviders:",
+            ("path-slashes", 5),
+        ),
         ("RejectRequest", "KeepUnchanged", ("path-slashes", 33)),
         ("escapedSlashesAction: RejectRequest", "disableMergeSlashes: true", ("path-slashes", 33)),
     ],
@@ -107,11 +116,25 @@ def test_a_mistake_is_found_where_it_is_made(old: str, new: str, expected: tuple
     assert expected in found(spoilt)
 
 
+def test_how_istio_chooses_a_pod_is_judged_for_our_service() -> None:
+    """A DestinationRule is read where it speaks of Tallygate, and left alone where it speaks of another service."""
+    rule = "kind: DestinationRule\nspec:\n  host: {host}\n  trafficPolicy: {{loadBalancer: {{simple: {simple}}}}}\n"
+    for host, simple, is_wrong in (
+        ("tallygate.tallygate.svc", "LEAST_REQUEST", True),
+        ("tallygate.tallygate.svc", "ROUND_ROBIN", False),
+        ("things.api.svc", "LEAST_REQUEST", False),
+    ):
+        names = [name for name, _ in found(f"{CLEAN}---\n{rule.format(host=host, simple=simple)}")]
+        assert names == ["least-request"] * is_wrong
+
+
 def test_headers_that_a_gateway_removes_need_not_be_shown() -> None:
     """A ClientTrafficPolicy that removes what a caller claims makes a short list of headers harmless."""
     short = CLEAN.replace("    grpc: {", "    headersToExtAuth: [authorization]\n    grpc: {")
     early = "  headers: {earlyRequestHeaders: {removeOnMatch: [{type: Prefix, value: x-tallygate-}]}}\n"
     assert found(short + early) == []
+    allowed = early.replace("earlyRequest", "withUnderscoresAction: Allow, earlyRequest")
+    assert found(short + allowed) == [("identity-underscores", len((short + allowed).splitlines()))]
 
 
 def test_what_others_ask_is_left_alone() -> None:

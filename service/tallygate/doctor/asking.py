@@ -9,7 +9,7 @@ from tallygate.doctor import mistakes
 from tallygate.doctor.availability import nested
 from tallygate.doctor.finding import Finding
 from tallygate.doctor.place import Place
-from tallygate.doctor.scene import ENVOY, ISTIO, Asker, Scene
+from tallygate.doctor.scene import ENVOY, Asker, Scene
 
 _FILTER = """\
 http_filters:
@@ -44,10 +44,13 @@ def judge(scene: Scene) -> Iterator[Finding]:
 
 def _protocol(asker: Asker) -> Iterator[Finding]:
     place = asker.place
-    for field in ("http_service", "http", "pathPrefix", "headersToUpstreamOnAllow"):
+    if asker.is_http:
+        yield Finding(mistakes.NOT_GRPC, place.line, "Istio asks in HTTP: envoyExtAuthzHttp", "envoyExtAuthzGrpc:")
+        return
+    for field in ("http_service", "http"):
         if place.at(field) is not None:
             problem = f"{asker.dialect.name} asks in HTTP: {field}"
-            mend = _GRPC if asker.dialect is ENVOY else "envoyExtAuthzGrpc:" if asker.dialect is ISTIO else "grpc:"
+            mend = _GRPC if asker.dialect is ENVOY else "grpc:"
             yield Finding(mistakes.NOT_GRPC, place.line_of(field), problem, mend)
             return
     if place.at("grpc_service", "google_grpc") is not None:

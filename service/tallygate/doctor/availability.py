@@ -129,6 +129,11 @@ def _gateways_retry(asked: Place) -> Iterator[Finding]:
     if base_s is not None and timeout_s is not None and base_s >= timeout_s:
         problem = f"the base interval of retries is {asked.text(*names)}; the timeout is {asked.text('timeout')}"
         yield Finding(mistakes.RETRY_TOO_LATE, asked.line_of(*names), problem, nested(names[4:], "5ms"))
+    bound = ("grpc", "backendSettings", "circuitBreaker", "maxParallelRetries")
+    written = asked.text(*bound)
+    if written.isdecimal() and int(written) < _ENOUGH_RETRIES and asked.at(*names[:3]) is not None:
+        problem = f"at most {written} checks may be asked again at a time"
+        yield Finding(mistakes.RETRIES_BOUNDED, asked.line_of(*bound), problem, nested(bound[2:], "1000"))
 
 
 def _avoids_previous(policy: Place) -> bool:

@@ -8,12 +8,14 @@ import json
 from collections.abc import Iterator
 
 from tallygate.doctor import mistakes
+from tallygate.doctor.availability import nested
 from tallygate.doctor.finding import Finding
 from tallygate.doctor.place import Place
-from tallygate.doctor.scene import ENVOY, Scene, endpoints
+from tallygate.doctor.scene import ENVOY, ENVOY_GATEWAY, OURS, Scene, endpoints
 
 _PROTOCOL = ("typed_extension_protocol_options", "envoy.extensions.upstreams.http.v3.HttpProtocolOptions")
 _HTTP2 = ("explicit_http_config", "http2_protocol_options")
+_BY_LOAD = {"leastrequest", "leastconn"}  # of Istio's the second is the first's old name
 _MEND_HTTP2 = """\
 typed_extension_protocol_options:
   envoy.extensions.upstreams.http.v3.HttpProtocolOptions:
@@ -36,12 +38,25 @@ health_checks:
 
 
 def judge(scene: Scene) -> Iterator[Finding]:
-    """Return what is found in the clusters that are asked."""
+    """Return what is found in the clusters that are asked, and in what control planes make them from."""
     asked = {id(cluster): cluster for asker in scene.of(ENVOY) if (cluster := scene.cluster(asker)) is not None}
     for cluster in asked.values():
         yield from _protocol(cluster)
         yield from _spread(cluster, scene)
         yield from _several(cluster)
+    for asker in scene.of(ENVOY_GATEWAY):
+        yield from _chosen(asker.place, ("grpc", "backendSettings", "loadBalancer", "type"), "RoundRobin")
+    for rule in scene.resources.get("DestinationRule", ()):
+        if OURS in rule.text("spec", "host"):
+            yield from _chosen(rule, ("spec", "trafficPolicy", "loadBalancer", "simple"), "ROUND_ROBIN")
+
+
+def _chosen(place: Place, names: tuple[str, ...], better: str) -> Iterator[Finding]:
+    """Return what a control plane is told of how to choose an endpoint."""
+    written = place.text(*names)
+    if written.replace("_", "").lower() in _BY_LOAD:
+        problem = f"{names[-2]}.{names[-1]} is {written}"
+        yield Finding(mistakes.LEAST_REQUEST, place.line_of(*names), problem, nested(names[-2:], better))
 
 
 def _protocol(cluster: Place) -> Iterator[Finding]:
@@ -108,8 +123,8 @@ def _several(cluster: Place) -> Iterator[Finding]:
     if cluster.text("lb_policy") == "LEAST_REQUEST":
         problem = "lb_policy is LEAST_REQUEST"
         yield Finding(mistakes.LEAST_REQUEST, cluster.line_of("lb_policy"), problem, "lb_policy: ROUND_ROBIN")
-    if not cluster.items_at("health_checks"):
-        problem = f"the cluster {cluster.text('name')} has several endpoints, and no health check"
+    if not any(check.at("grpc_health_check") for check in cluster.items_at("health_checks")):
+        problem = f"the cluster {cluster.text('name')} has several endpoints, and no grpc_health_check"
         yield Finding(mistakes.NO_HEALTH_CHECK, cluster.line, problem, _MEND_HEALTH)
 
 

@@ -176,10 +176,15 @@ def _gateway(asker: Asker, scene: Scene) -> Iterator[Finding]:
     if not names & set(CREDENTIALS):
         problem = f"Tallygate is shown neither {' nor '.join(CREDENTIALS)}"
         yield Finding(mistakes.CREDENTIAL_WITHHELD, told.line, problem, "# remove headersToExtAuth: all are shown then")
-    removed = (
-        place.at("spec", "headers", "earlyRequestHeaders") for place in scene.resources.get("ClientTrafficPolicy", ())
-    )
+    policies = scene.resources.get("ClientTrafficPolicy", ())
+    removed = (policy.at("spec", "headers", "earlyRequestHeaders") for policy in policies)
     if not any(_PREFIX in inner.text() for early in removed if early is not None for inner in early.walk()):
         problem = "headersToExtAuth names single headers: x-tallygate-* of a caller is not shown to Tallygate"
         mend = "# remove headersToExtAuth: Tallygate is shown all headers then, and removes those"
         yield Finding(mistakes.IDENTITY_SPOOFABLE, told.line, problem, mend)
+    underscores = ("spec", "headers", "withUnderscoresAction")
+    for policy in policies:
+        if policy.text(*underscores) == "Allow":
+            problem = "names with underscores are neither refused nor shown to Tallygate"
+            mend = "headers:\n  withUnderscoresAction: RejectRequest"
+            yield Finding(mistakes.IDENTITY_UNDERSCORES, policy.line_of(*underscores), problem, mend)

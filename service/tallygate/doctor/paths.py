@@ -6,6 +6,7 @@ Pure. Envoy leaves paths as they come unless told otherwise; Istio and Envoy Gat
 from collections.abc import Iterator
 
 from tallygate.doctor import mistakes
+from tallygate.doctor.availability import nested
 from tallygate.doctor.finding import Finding
 from tallygate.doctor.place import Place
 from tallygate.doctor.scene import ENVOY, Scene
@@ -41,10 +42,13 @@ def _manager(manager: Place) -> Iterator[Finding]:
 
 def _mesh(place: Place) -> Iterator[Finding]:
     names = ("pathNormalization", "normalization")
+    mend = nested(names, "MERGE_SLASHES")
     if place.text(*names) == "NONE":
         problem = "pathNormalization is NONE"
-        mend = "pathNormalization:\n  normalization: MERGE_SLASHES"
         yield Finding(mistakes.PATH_NORMALISATION, place.line_of(*names), problem, mend)
+    elif place.text(*names) in {"BASE", "DEFAULT"}:
+        problem = f"pathNormalization is {place.text(*names)}, which leaves // as it is"
+        yield Finding(mistakes.PATH_SLASHES, place.line_of(*names), problem, mend)
 
 
 def _gateway(policy: Place) -> Iterator[Finding]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from tallygate.doctor.place import Place
 
-_OURS = "tallygate"
+OURS = "tallygate"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +36,7 @@ class Asker:
     """Something that asks Tallygate: its configuration, and the connection manager around it where there is one.
 
     Partial is what an EnvoyFilter merges into configuration that stands elsewhere: what it lacks may be there.
+    A provider of Istio's says by its kind, not by a field, that it asks in HTTP.
     """
 
     place: Place
@@ -43,6 +44,7 @@ class Asker:
     manager: Place | None = None
     name: str = ""
     is_partial: bool = False
+    is_http: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +129,8 @@ def _providers(everything: Iterable[Place]) -> Iterable[Asker]:
         for kind in ("envoyExtAuthzGrpc", "envoyExtAuthzHttp"):
             provider = place.at(kind)
             if provider is not None:
-                yield Asker(provider, ISTIO, name=f"{place.text('name')} {provider.text('service')}")
+                name = f"{place.text('name')} {provider.text('service')}"
+                yield Asker(provider, ISTIO, name=name, is_http=kind.endswith("Http"))
 
 
 def _policies(everything: Iterable[Place]) -> Iterable[Asker]:
@@ -139,7 +142,7 @@ def _policies(everything: Iterable[Place]) -> Iterable[Asker]:
 
 
 def _ours(askers: list[Asker]) -> tuple[Asker, ...]:
-    named = [asker for asker in askers if _OURS in asker.name]
+    named = [asker for asker in askers if OURS in asker.name]
     return tuple(named or askers)
 
 

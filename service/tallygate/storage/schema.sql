@@ -796,6 +796,7 @@ GRANT INSERT, SELECT, UPDATE ON TABLE plan_shadows TO tallygate_control;
 GRANT INSERT, SELECT, UPDATE ON TABLE plan_versions TO tallygate_control;
 GRANT INSERT, SELECT, UPDATE ON TABLE plans TO tallygate_control;
 GRANT INSERT, SELECT, UPDATE ON TABLE route_tables TO tallygate_control;
+GRANT SELECT ON TABLE schema_migrations TO tallygate_control;
 GRANT INSERT, SELECT, UPDATE ON TABLE subscription_changes TO tallygate_control;
 GRANT INSERT, SELECT ON TABLE subscription_overrides TO tallygate_control;
 GRANT INSERT, SELECT, UPDATE ON TABLE subscriptions TO tallygate_control;
