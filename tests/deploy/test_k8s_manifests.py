@@ -14,6 +14,7 @@ from support.manifests import (
     built,
     container,
     environment,
+    labels,
     of_kind,
     one,
     ours,
@@ -166,7 +167,7 @@ def test_selectors_select_and_ports_exist(name: str) -> None:
             assert {port["targetPort"] for port in service["spec"]["ports"]} <= port_names(made).keys()
     for policy in of_kind(name, "NetworkPolicy"):
         selecting = selected(name, policy["spec"]["podSelector"]["matchLabels"])
-        named = {port["port"] for rule in policy["spec"]["ingress"] for port in rule["ports"]}
+        named = {port["port"] for rule in policy["spec"].get("ingress", ()) for port in rule["ports"]}
         assert named <= {port for made in selecting for port in port_names(made)}
     for budget in of_kind(name, "PodDisruptionBudget"):
         selected(name, budget["spec"]["selector"]["matchLabels"])
@@ -179,6 +180,16 @@ def test_selectors_select_and_ports_exist(name: str) -> None:
         assert {end["port"] for end in monitor["spec"]["endpoints"]} <= {
             port["name"] for port in service["spec"]["ports"]
         }
+
+
+def test_stores_of_its_own_may_be_reached(name: str) -> None:
+    """What an overlay brings to keep counters in is let out to by a rule of its own, whatever else is forbidden."""
+    rules = [rule for policy in of_kind(name, "NetworkPolicy") for rule in policy["spec"].get("egress", ())]
+    places = [
+        to["podSelector"]["matchLabels"] for rule in rules for to in rule.get("to", ()) if to.keys() == {"podSelector"}
+    ]
+    for made in of_kind(name, "StatefulSet"):
+        assert any(place.items() <= labels(made).items() for place in places if place)
 
 
 def test_accounts_are_there_and_have_no_token(name: str) -> None:

@@ -1,6 +1,7 @@
 """`tallygate dev`: the whole system on one machine, to try and to develop against."""
 
 import asyncio
+import os
 import signal
 import tempfile
 import time
@@ -21,10 +22,13 @@ from tallygate.core.errors import InputError
 from tallygate.devservers.ports import LOOPBACK, free_ports
 from tallygate.plans.document import Catalogue
 from tallygate.plans.parse import parse
+from tallygate.settings import PREFIX
 
 app = noun("dev")
 _SAMPLE = "examples/plans.yaml"
 _DEFAULT_PORT = 8080
+_WATCHING = ("METRICS_CUSTOMERS", "TRACES_ENDPOINT", "TRACES_RATIO")
+"""What is taken from the environment: what is shown of requests, not where anything is."""
 
 
 @app.command(epilog="Example: tallygate dev --port 8080 --plans plans.yaml")
@@ -43,7 +47,8 @@ def dev(
 ) -> None:
     """Run Postgres, Valkey, a sample API, Tallygate and Envoy here until Ctrl-C.
 
-    With --smoke the data is thrown away and any free port will do, unless told otherwise.
+    With --smoke the data is thrown away and any free port will do, unless told otherwise. Of the environment,
+    TALLYGATE_METRICS_CUSTOMERS and TALLYGATE_TRACES_… hold here too.
     """
     log.configure("warning")
     catalogue = parse(shipped(_SAMPLE), _SAMPLE) if plans is None else read_catalogue(plans)
@@ -57,9 +62,10 @@ def dev(
 
 def _settings(workers: int | None) -> dict[str, str]:
     """Return what `serve` is told beside its usual settings: as many ports in a row as there are workers."""
+    told = {name: os.environ[PREFIX + name] for name in _WATCHING if PREFIX + name in os.environ}
     if workers is None:
-        return {}
-    return {"WORKERS": str(workers), "LISTEN": f"{LOOPBACK}:{free_ports(workers)}"}
+        return told
+    return told | {"WORKERS": str(workers), "LISTEN": f"{LOOPBACK}:{free_ports(workers)}"}
 
 
 async def _dev(data_dir: Path, port: int, catalogue: Catalogue, settings: Mapping[str, str]) -> None:
