@@ -309,6 +309,6 @@ def test_leases_never_admit_more_and_lose_nothing_but_in_a_crash(redis_url: str)
     run_state_machine_as_test(
         machine,
         settings=settings(
-            max_examples=35, stateful_step_count=30, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+            max_examples=25, stateful_step_count=30, deadline=None, suppress_health_check=[HealthCheck.too_slow]
         ),
     )

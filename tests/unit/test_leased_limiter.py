@@ -82,7 +82,7 @@ async def test_a_busy_kind_of_request_is_decided_in_memory(scene: Scene) -> None
     asked = asking(monthly(), prepaid(PLENTY, is_leased=True))
     verdicts = await scene.ask(asked, 500)
     assert all(verdict.is_admitted for verdict in verdicts)
-    assert scene.singles == 8
+    assert scene.singles == 4
     await scene.worker.limiter.close()
     assert await scene.used("q:monthly:month") == await scene.used("c:prepaid") == 500
     assert sum((await scene.counting.usage()).values()) == 500

@@ -47,9 +47,10 @@ def test_what_is_left_bounds_a_slab() -> None:
     assert slab_size(95, charges, [10**9, 10**9], 1) == 64
     assert slab_size(100, charges, [200 * 16, 10**9], 1) == 16
     assert slab_size(100, charges, [200 * 16, 10**9], 2) == 8
-    assert slab_size(100, charges, [200 * 16, 10**9], 4) == 0
+    assert slab_size(100, charges, [200 * 16, 10**9], 4) == 4
+    assert slab_size(100, charges, [200 * 16, 10**9], 5) == 0
     assert slab_size(100, charges, [10**9, 10 * 20], 1) == 16
-    assert slab_size(7, charges, [10**9, 10**9], 1) == 0
+    assert slab_size(3, charges, [10**9, 10**9], 1) == 0
     assert slab_size(100, (Charge(quota(0), 0), *charges), [0, 10**9, 10**9], 1) == 96
 
 

@@ -20,7 +20,7 @@ from tallygate.limits.limiter import Acquisition, Charge
 RATE_LEASE_US = 200_000
 """Units of a leased rate are spent at most so long after they were charged."""
 
-SMALLEST = 8
+SMALLEST = 4
 """Requests: fewer cost more to take and to settle than to ask for."""
 
 LARGEST = 2**14
