@@ -103,8 +103,10 @@ def goals() -> list[Goal]:
     largest = max((row["tokens"] for row in cached), default=0)
     return [
         Goal("CPU of a decision, exact, 64 in flight", "us", 45, served("CPU us/call", "exact")),
+        Goal("the same, its threads on one CPU", "us", 45, served("CPU us/call", "exact, one CPU")),
         Goal("the same, leased", "us", 30, served("CPU us/call", "leased")),
         Goal("decisions/s over static answers/s, exact", "", 0.42, served("/ static", "exact"), is_least=True),
+        Goal("the same, its threads on one CPU", "", 0.42, served("/ static", "exact, one CPU"), is_least=True),
         Goal("the same, leased", "", 0.65, served("/ static", "leased"), is_least=True),
         Goal(
             "added p50 through Envoy at 2,000/s, over a constant answer's",
