@@ -21,7 +21,7 @@ RATE_LEASE_US = 200_000
 """Units of a leased rate are spent at most so long after they were charged."""
 
 SMALLEST = 4
-"""Requests: fewer cost more to take and to settle than to ask for."""
+"""Requests: a slab costs two calls, to take and to settle it, so that fewer would save little."""
 
 LARGEST = 2**14
 
