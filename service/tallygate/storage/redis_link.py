@@ -135,6 +135,7 @@ class RedisLink:
         """Hear a refusal: of this call, or of all that comes."""
         kind = str(error).partition(" ")[0]
         if kind not in _DOWN:
+            self._answered()
             return error
         self._breaker.failed()
         if kind == "READONLY":  # a replica now; whoever is master is found when we connect again

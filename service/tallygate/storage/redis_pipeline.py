@@ -52,7 +52,7 @@ class Listener(Protocol):
         ...
 
     def heard(self, pipeline: "Pipeline", *, is_answer: bool) -> None:
-        """Hear, once for all read together, that replies came, and whether one was of a server fit to answer."""
+        """Hear that replies came, and whether one of them was no refusal."""
         ...
 
     def lost(self, pipeline: "Pipeline", error: Exception | None) -> None:
@@ -114,7 +114,6 @@ class Pipeline(asyncio.Protocol):
                 future = next_call().future
                 if reply.__class__ is ReplyError:
                     reply = self._listener.refused(self, reply)
-                    is_answer = is_answer or reply.__class__ is ReplyError
                 else:
                     is_answer = True
                 if not future.done():
